@@ -49,5 +49,5 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.installed-bench: $(VENV)/.installed
-	$(PIP) '.[bench]'
+	$(PIP) -e '.[bench]'
 	@touch $@

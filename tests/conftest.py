@@ -1,4 +1,4 @@
-"""What every test shares: one thread, one seed, hypothesis profiles, and the places of things outside the repository."""
+"""What every test shares: one thread, one seed, the hypothesis profiles, and things from outside the repository."""
 
 import os
 import random
@@ -7,15 +7,15 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-# Before anything imports torch or numpy, and inherited by the commands that tests start: the suite runs one process per
-# core, and results of one thread do not depend on how many cores there are.
-for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(_variable, "1")
-
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.shared_files import VARIABLE, shared_folder
+
+# Read when torch or numpy is first imported, by a test module or a command that a test starts. The suite runs one
+# process per core, and the results of one thread do not depend on how many cores there are.
+for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
 
 # No deadline and no check of generation speed: both measure the machine's other work. In CI the examples are a fixed
 # function of the test, so that a change is judged by what it changed; elsewhere each run looks at new ones.

@@ -14,13 +14,12 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from archgraph.ir.dim import Cond, Dim, Num, symbol
-from archgraph.ir.types import Layout, TensorType
+from archgraph.ir.types import DTYPE_BYTES, Layout, TensorType
 from archgraph.ops.base import FREE, Cost, Op, OpError, Weight, check_operands, get_op
 
 #: Torch dtype of each dtype of a `TensorType`; the model's own floating dtype is float32 here.
 TORCH_DTYPE: Final = {
-    name: getattr(torch, {"float": "float32", "complex": "complex64"}.get(name, name))
-    for name in ("float float32 float64 float16 bfloat16 complex int64 int32 int8 uint8 bool".split())
+    name: getattr(torch, {"float": "float32", "complex": "complex64"}.get(name, name)) for name in DTYPE_BYTES
 }
 
 TypeLike = TensorType | str | Sequence[Num] | None

@@ -1,0 +1,1 @@
+"""A declarative graph compiler for PyTorch: YAML block graphs, checked and costed before a tensor exists."""

@@ -130,7 +130,9 @@ class Collector:
     def diagnostics(self) -> tuple[Diagnostic, ...]:
         """Everything recorded, in the order of reporting, then one entry for each file that overflowed."""
         overflow = [
-            Diagnostic("limit/errors", None, f"{count - self.limit} more errors{f' in {file}' if file else ''} not shown")
+            Diagnostic(
+                "limit/errors", None, f"{count - self.limit} more errors{f' in {file}' if file else ''} not shown"
+            )
             for file, count in self._counts.items()
             if count > self.limit
         ]

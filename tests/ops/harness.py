@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from archgraph.ir.dim import Cond, Dim, Num, symbol
+from archgraph.ir.dim import Cond, Dim, Num, substitute, sym, symbols
 from archgraph.ir.types import DTYPE_BYTES, Layout, TensorType
 from archgraph.ops.base import FREE, Cost, Op, OpError, Weight, check_operands, get_op
 
@@ -33,7 +33,7 @@ def tensor_type(given: TypeLike, layout: Mapping[int, Layout] | None = None) -> 
     if isinstance(given, str):
         head, colon, tail = given.rpartition(":")
         dtype = head if colon else "float"
-        given = [int(word) if word.isdigit() else symbol(word) for word in tail.split()]
+        given = [int(word) if word.isdigit() else sym(word) for word in tail.split()]
     return TensorType(dtype, tuple(given), tuple(sorted((layout or {}).items())))
 
 
@@ -78,7 +78,7 @@ def infer(name: str, attrs: Mapping[str, Any], *types: TypeLike) -> Typed:
 def at(value: Any, env: Mapping[str, int]) -> Any:
     """Dims with their symbols given numbers, inside lists, tuples, mappings, slices and types; the rest stays."""
     if isinstance(value, Dim):
-        return value.substitute(env)
+        return substitute(value, env)
     if isinstance(value, TensorType):
         return TensorType(value.dtype, at(value.shape, env))
     if isinstance(value, Cost):
@@ -127,7 +127,9 @@ class EagerEmitter:
         self.device = device
         self.training = training
         self.used: list[str] = []
-        self._symbols: frozenset[str] = frozenset().union(*(t.symbols() for t in typed.ins if t is not None))
+        self._symbols: frozenset[str] = frozenset().union(
+            *(symbols(d) for t in typed.ins if t is not None for d in t.shape)
+        )
 
     def module(self, cls: str, *args: Any, **kwargs: Any) -> Any:
         assert "module" not in self.used, "an op has one module, at the node's path"
@@ -155,7 +157,7 @@ class EagerEmitter:
 
     def size(self, dim: Num) -> int:
         if isinstance(dim, Dim):
-            unknown = TensorType("float", (dim,)).symbols() - self._symbols
+            unknown = symbols(dim) - self._symbols
             assert not unknown, f"{dim} can't be computed from the operands' sizes"
         found = at(dim, self.env)
         assert type(found) is int, dim

@@ -61,7 +61,8 @@ Handle = Any
 class Emitter(Protocol):
     """What a lowering may emit. Handles stand for values of the target (fx nodes, names in source)."""
 
-    in_types: tuple[TensorType | None, ...]
+    #: A `TensorType` per operand, None for an absent one; Any, since a rule knows which of its operands may be absent.
+    in_types: tuple[Any, ...]
     out_types: tuple[TensorType, ...]
 
     def module(self, cls: str, *args: Handle, **kwargs: Any) -> Handle:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from archgraph.ir.dim import Cond, Dim, Num, substitute, sym, symbols
+from archgraph.ir.real import Late, Real, evaluate
 from archgraph.ir.types import DTYPE_BYTES, Layout, TensorType
 from archgraph.ops.base import FREE, Cost, Op, OpError, Weight, check_operands, get_op
 
@@ -169,7 +170,7 @@ class EagerEmitter:
         return made.to(self.device)
 
     def scalar(self, value: Any) -> Any:
-        return at(value, self.env)
+        return evaluate(value, self.env) if isinstance(value, (Real, Late)) else at(value, self.env)
 
 
 def random_tensor(t: TensorType, env: Mapping[str, int], high: int = 2) -> Tensor:

@@ -1,0 +1,1 @@
+"""Typed block graph: symbolic sizes, tensor types, graphs."""

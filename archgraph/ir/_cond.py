@@ -1,0 +1,161 @@
+"""Conditions between symbolic integers: decided at once where bounds allow, else recorded as a :class:`Cond`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import gcd
+from typing import Literal, TypeAlias
+
+from archgraph.ir._algebra import Dim, Num
+from archgraph.ir._bounds import lower_bound, upper_bound
+from archgraph.ir._monomial import ONE
+from archgraph.ir._substitute import evaluate, substitute
+from archgraph.ir._text import PRODUCT, SUM, UNARY, operand, text
+
+Relation: TypeAlias = Literal["eq", "ne", "lt", "le", "divides"]
+
+
+class SymbolicTruth(TypeError):
+    """A plain value or a truth value was asked of a symbolic integer that does not decide it.
+
+    ``cond`` is the undecided condition, or None where a number was wanted.
+    """
+
+    cond: Cond | None
+
+    def __init__(self, what: Cond | str) -> None:
+        self.cond = what if isinstance(what, Cond) else None
+        super().__init__(f"cannot decide {what}" if isinstance(what, Cond) else what)
+
+    def __reduce__(self) -> tuple[Callable[..., SymbolicTruth], tuple[Cond | str]]:
+        return SymbolicTruth, (self.cond if self.cond is not None else str(self),)
+
+
+class Cond:
+    """An undecided condition on symbolic integers: ``kind`` with ``args``, printed as ``C % heads == 0``.
+
+    Made by :func:`eq`, :func:`ne`, :func:`lt`, :func:`le` and :func:`divides`, never directly.  Immutable and hashable;
+    has no truth value, so that ``if divides(p, H):`` cannot be written by mistake.
+    """
+
+    __slots__ = ("_hash", "args", "kind")
+    kind: Relation
+    args: tuple[Num, Num]
+    _hash: int
+
+    def __init__(self, kind: Relation, args: tuple[Num, Num]) -> None:
+        self.kind, self.args, self._hash = kind, args, hash((kind, args))
+
+    @property
+    def free(self) -> frozenset[str]:
+        """Names of the symbols in it."""
+        return frozenset().union(*(arg.free for arg in self.args if isinstance(arg, Dim)))
+
+    def evaluate(self, env: Mapping[str, int]) -> bool:
+        """Its truth for given symbols.  Raises KeyError for a missing one."""
+        a, b = (evaluate(arg, env) for arg in self.args)
+        match self.kind:
+            case "eq":
+                return a == b
+            case "ne":
+                return a != b
+            case "lt":
+                return a < b
+            case "le":
+                return a <= b
+            case "divides":
+                return b % a == 0
+
+    def substitute(self, env: Mapping[str, Num]) -> bool | Cond:
+        """The condition with some symbols replaced, decided if possible."""
+        return _MAKERS[self.kind](*(substitute(arg, env) for arg in self.args))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Cond) and self.kind == other.kind and self.args == other.args
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __bool__(self) -> bool:
+        raise SymbolicTruth(self)
+
+    def __str__(self) -> str:
+        a, b = self.args
+        if self.kind == "divides":
+            return f"{operand(b, PRODUCT)} % {operand(a, UNARY)} == 0"
+        return f"{operand(a, SUM)} {_SIGNS[self.kind]} {operand(b, SUM)}"
+
+    def __repr__(self) -> str:
+        return f"Cond({self})"
+
+    def __reduce__(self) -> tuple[Callable[..., Cond], tuple[Relation, tuple[Num, Num]]]:
+        return Cond, (self.kind, self.args)
+
+
+_SIGNS: dict[Relation, str] = {"eq": "==", "ne": "!=", "lt": "<", "le": "<="}
+
+
+def eq(a: Num, b: Num) -> bool | Cond:
+    """``a == b``: a truth value when it does not depend on the symbols, else a condition."""
+    decided = _equal(a, b)
+    return Cond("eq", _arranged(a, b)) if decided is None else decided
+
+
+def ne(a: Num, b: Num) -> bool | Cond:
+    """``a != b``, decided or as a condition."""
+    decided = _equal(a, b)
+    return Cond("ne", _arranged(a, b)) if decided is None else not decided
+
+
+def le(a: Num, b: Num) -> bool | Cond:
+    """``a <= b``, decided or as a condition."""
+    difference = b - a
+    low, high = lower_bound(difference), upper_bound(difference)
+    if low is not None and low >= 0:
+        return True
+    return False if high is not None and high < 0 else Cond("le", (a, b))
+
+
+def lt(a: Num, b: Num) -> bool | Cond:
+    """``a < b``, decided or as a condition."""
+    difference = b - a
+    low, high = lower_bound(difference), upper_bound(difference)
+    if low is not None and low > 0:
+        return True
+    return False if high is not None and high <= 0 else Cond("lt", (a, b))
+
+
+def divides(d: Num, n: Num) -> bool | Cond:
+    """``n % d == 0``, decided or as a condition.  Raises ZeroDivisionError if ``d`` is 0."""
+    decided = _equal(n % d, 0)
+    return Cond("divides", (d, n)) if decided is None else decided
+
+
+_MAKERS: dict[Relation, Callable[[Num, Num], bool | Cond]] = {
+    "eq": eq,
+    "ne": ne,
+    "lt": lt,
+    "le": le,
+    "divides": divides,
+}
+
+
+def _equal(a: Num, b: Num) -> bool | None:
+    if a is b:
+        return True
+    difference = a - b
+    if isinstance(difference, int):
+        return difference == 0
+    low, high = lower_bound(difference), upper_bound(difference)
+    if (low is not None and low > 0) or (high is not None and high < 0):
+        return False
+    if low is not None and low == high:
+        return True
+    step = gcd(*(c for mono, c in difference.terms.items() if mono is not ONE))
+    return False if difference.terms.get(ONE, 0) % step else None
+
+
+def _arranged(a: Num, b: Num) -> tuple[Num, Num]:
+    """One order for a symmetric relation: constants last, else by name."""
+    first, second = sorted((a, b), key=lambda x: (isinstance(x, int), text(x)))
+    return first, second

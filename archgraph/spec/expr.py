@@ -7,13 +7,13 @@ Python's syntax and precedences, a fixed list of functions, no statements, no at
     >>> str(parse("(a+b)*2 if fits else [x for x in xs if x>0]"))
     '(a + b) * 2 if fits else [x for x in xs if x > 0]'
 
-Values are exact ints below 2**63, float64, true, false, null, text, lists (as tuples) and mappings; symbolic objects
-bring their own operators (`archgraph.spec.expr_functions.Applies` for functions). Every expression ends soon: texts,
-trees, exponents, ranges, list lengths and the turns of comprehensions are bounded.
+Values are exact ints below 2**63, float64, true, false, null, text, lists (as tuples) and mappings, besides symbolic
+sizes and lazy scalars, which stay symbolic. Every expression ends soon: texts, trees, exponents, ranges, list lengths
+and the turns of comprehensions are bounded.
 """
 
 from archgraph.spec.expr_eval import compile, constant_value
-from archgraph.spec.expr_functions import FUNCTIONS, Applies
+from archgraph.spec.expr_functions import FUNCTIONS
 from archgraph.spec.expr_parse import parse
 from archgraph.spec.expr_tree import (
     Attr,
@@ -41,7 +41,6 @@ from archgraph.spec.expr_values import EvalError, UnknownName
 
 __all__ = [
     "FUNCTIONS",
-    "Applies",
     "Attr",
     "Binary",
     "BoolOp",

@@ -1,7 +1,7 @@
 """The fixed list of functions that expressions may call.
 
-A numeric function first asks its arguments: one whose type has `__archgraph_apply__(name, args)` (`Applies`) computes
-the result itself, which is how symbolic sizes and lazy scalars take part in `min`, `ceil` or `log2`.
+With a symbolic size or a lazy scalar among its arguments a numeric function stays symbolic as far as
+`archgraph.ir.real.apply` goes; otherwise it asks for the value, and the argument raises what it raises.
 """
 
 from __future__ import annotations
@@ -9,8 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import reduce
-from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Final, NamedTuple
 
+from archgraph.ir.dim import Dim
+from archgraph.ir.real import FUNCTIONS as SYMBOLIC_FUNCTIONS
+from archgraph.ir.real import Real, apply
 from archgraph.spec.expr_values import (
     EvalError,
     binary_value,
@@ -23,29 +26,18 @@ from archgraph.spec.expr_values import (
     whole,
 )
 
-__all__ = ["FUNCTIONS", "MAX_RANGE", "Applies", "HostFunction", "call_function"]
+__all__ = ["FUNCTIONS", "MAX_RANGE", "HostFunction", "call_function"]
 
 MAX_RANGE: Final = 4096
 
 
-@runtime_checkable
-class Applies(Protocol):
-    """A value that computes functions of itself.
-
-    `args` are the arguments as called, lists of `min` and `max` already spread; one of them is this object.
-    `NotImplemented` leaves the call to the next argument. Exceptions pass through the evaluation untouched.
-    """
-
-    def __archgraph_apply__(self, name: str, args: tuple[Any, ...]) -> Any: ...
-
-
 class HostFunction(NamedTuple):
-    """A function: its body, how many arguments it takes (None: any number), whether symbolic arguments may answer."""
+    """A function: its body, how many arguments it takes (None: any number), whether they all are numbers."""
 
     body: Callable[..., Any]
     least: int
     most: int | None
-    symbolic: bool
+    numeric: bool
     doc: str
 
 
@@ -53,16 +45,13 @@ def call_function(name: str, function: HostFunction, args: tuple[Any, ...]) -> A
     """`name(*args)`, checked and bounded."""
     if len(args) < function.least or (function.most is not None and len(args) > function.most):
         raise EvalError(f"`{name}` takes {_arity(function)}, found {len(args)}")
-    if function.symbolic:
+    if function.numeric:
         if function.most is None and len(args) == 1 and isinstance(args[0], (list, tuple)):
             args = tuple(args[0])
         for arg in args:
-            if is_foreign(arg) and hasattr(type(arg), "__archgraph_apply__"):
-                result = arg.__archgraph_apply__(name, args)
-                if result is not NotImplemented:
-                    return result
-        for arg in args:
-            if not isinstance(arg, (int, float)) and not (name == "int" and isinstance(arg, str)):
+            if isinstance(arg, (Dim, Real)):
+                return _symbolic(name, function, args)
+            if not isinstance(arg, (int, float)) and not is_foreign(arg) and name != "int":
                 raise EvalError(f"`{name}` needs numbers, found {describe(arg)}")
     result = guarded(function.body, *args)
     if isinstance(result, float) and not math.isfinite(result):
@@ -70,6 +59,17 @@ def call_function(name: str, function: HostFunction, args: tuple[Any, ...]) -> A
     if isinstance(result, int) and not -(2**63) < result < 2**63:
         raise EvalError(f"the result of `{name}` does not fit in 64 bits")
     return result
+
+
+def _symbolic(name: str, function: HostFunction, args: tuple[Any, ...]) -> Any:
+    if name == "clamp":
+        x, low, high = args
+        return guarded(apply, "min", guarded(apply, "max", x, low), high)
+    if name == "int" and isinstance(args[0], Dim):
+        return args[0]
+    if name in SYMBOLIC_FUNCTIONS:
+        return guarded(apply, name, *args)
+    return guarded(function.body, *args)
 
 
 def _arity(function: HostFunction) -> str:
@@ -104,6 +104,9 @@ def _int(x: Any) -> int:
         text = x.strip()
         if not text.lstrip("+-").isdecimal() or len(text) > 20:
             raise EvalError(f"{describe(x)} is not a whole number")
+        return int(text)
+    if not isinstance(x, (int, float)) and not is_foreign(x):
+        raise EvalError(f"`int` needs a number, found {describe(x)}")
     return int(x)
 
 
@@ -118,12 +121,14 @@ def _spread(args: tuple[Any, ...]) -> Sequence[Any]:
 
 def _sum(*args: Any) -> Any:
     items = _spread(args)
-    return reduce(lambda a, b: binary_value("+", a, b), items) if items else 0
+    if all(type(item) is int for item in items):
+        return sum(items)
+    return reduce(lambda a, b: binary_value("+", a, b), items)
 
 
 def _product(*args: Any) -> Any:
     items = _spread(args)
-    return reduce(lambda a, b: binary_value("*", a, b), items) if items else 1
+    return reduce(lambda a, b: binary_value("*", a, b), items, 1)
 
 
 def _any(items: Any) -> bool:
@@ -172,7 +177,7 @@ def _list(items: Any = ()) -> tuple[Any, ...]:
 
 
 FUNCTIONS: Final[dict[str, HostFunction]] = {
-    # Numbers: symbolic arguments may answer.
+    # Numbers.
     "min": HostFunction(_smallest, 1, None, True, "smallest of the arguments, or of one list"),
     "max": HostFunction(_largest, 1, None, True, "largest of the arguments, or of one list"),
     "abs": HostFunction(abs, 1, 1, True, "absolute value"),

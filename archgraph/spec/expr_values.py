@@ -1,8 +1,8 @@
 """What operators do to values. Exact ints of 64 bits, float64, text, tuples; anything else keeps its own operators.
 
-Objects of other types (symbolic sizes, lazy scalars) meet plain Python operators. What those raise passes through,
-except a plain `TypeError` or an arithmetic error, which become `EvalError`. Lists and ranges come out as tuples, so
-that values can be keys.
+Symbolic sizes and lazy scalars (`Dim`, `Real`, in general whatever is none of these) meet plain Python operators. What
+those raise passes through, except a plain `TypeError` or an arithmetic error, which become `EvalError`. Lists and
+ranges come out as tuples, so that values can be keys.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
+
+from archgraph.ir.dim import Dim, eq, ne
+from archgraph.ir.real import Real, equal
 
 __all__ = [
     "MAX_EXPONENT",
@@ -126,20 +129,20 @@ def binary_value(op: str, a: Any, b: Any) -> Any:
     if is_foreign(a) or is_foreign(b):
         if _is_number_like(a) and _is_number_like(b):
             return guarded(_BINARY[op], a, b)
-    elif op == "+" and isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+    if op == "+" and isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
         return sized((*a, *b))
-    elif op == "*" and isinstance(a, (list, tuple)) and isinstance(b, int):
-        return _repeated(a, b)
-    elif op == "*" and isinstance(a, int) and isinstance(b, (list, tuple)):
-        return _repeated(b, a)
+    if op == "*" and isinstance(a, (list, tuple)) and _is_number_like(b):
+        return _repeated(a, whole(b, "a number of repetitions"))
+    if op == "*" and isinstance(b, (list, tuple)) and _is_number_like(a):
+        return _repeated(b, whole(a, "a number of repetitions"))
     raise EvalError(f"`{op}` is not defined for {describe(a)} and {describe(b)}")
 
 
 def unary_value(op: str, a: Any) -> Any:
     """`-a`, `+a` or `~a`."""
-    if op == "~" and (isinstance(a, (bool, float))):
-        raise EvalError("`~` is for whole numbers and masks; a condition is negated by `not`")
-    if isinstance(a, (int, float)) or is_foreign(a):
+    if op == "~" and not (isinstance(a, int) and not isinstance(a, bool)):
+        raise EvalError(f"`~` needs a whole number, found {describe(a)}; a condition is negated by `not`")
+    if isinstance(a, (int, float, Dim, Real)):
         function = {"-": operator.neg, "+": operator.pos, "~": operator.invert}[op]
         return _bounded(guarded(function, a))
     raise EvalError(f"`{op}` is not defined for {describe(a)}")
@@ -183,44 +186,46 @@ def _count(items: Sequence[Any], budget: int) -> int:
     return total
 
 
-_COMPARE: Final[dict[str, Callable[[Any, Any], Any]]] = {
+_ORDER: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "<": operator.lt,
     "<=": operator.le,
     ">": operator.gt,
     ">=": operator.ge,
-    "==": operator.eq,
-    "!=": operator.ne,
 }
 
 
 def compare_values(op: str, a: Any, b: Any) -> Any:
-    """`a op b` for a comparison; a symbolic operand may answer with a condition instead of a bool."""
+    """`a op b` for a comparison. Symbolic sizes may answer with a condition (`Cond`) instead of a bool."""
+    if op == "==":
+        return _equal(a, b)
+    if op == "!=":
+        if isinstance(a, (int, Dim)) and isinstance(b, (int, Dim)):
+            return ne(a, b)
+        return not _equal(a, b)
     if op == "in":
         return contains(a, b)
     if op == "not in":
         return not contains(a, b)
-    if op in ("==", "!="):
-        if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
-            return _same(a, b) == (op == "==")
-        return _COMPARE[op](a, b)
     if _is_number_like(a) and _is_number_like(b):
-        return guarded(_COMPARE[op], a, b)
+        return guarded(_ORDER[op], a, b)
     raise EvalError(f"`{op}` is not defined for {describe(a)} and {describe(b)}")
 
 
-def _same(a: Any, b: Any) -> bool:
-    """Equality that takes lists and tuples for the same."""
+def _equal(a: Any, b: Any) -> Any:
+    """Equality of values: that of symbolic sizes may be open, lists and tuples are the same."""
+    if isinstance(a, (Dim, Real)) or isinstance(b, (Dim, Real)):
+        if isinstance(a, (int, Dim)) and isinstance(b, (int, Dim)):
+            return eq(a, b)
+        return _is_number_like(a) and _is_number_like(b) and equal(a, b)
     if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
-        return len(a) == len(b) and all(map(_same, a, b))
-    return bool(a == b)
+        return len(a) == len(b) and all(map(_equal, a, b))
+    return a == b
 
 
 def contains(item: Any, container: Any) -> bool:
     """`item in container` for lists, keys of mappings and parts of texts."""
     if isinstance(container, (list, tuple)):
-        if isinstance(item, (list, tuple)):
-            return any(_same(item, other) for other in container)
-        return item in container
+        return any(_equal(item, other) for other in container)
     if isinstance(container, Mapping):
         return isinstance(item, (str, int)) and item in container
     if isinstance(container, str) and isinstance(item, str):

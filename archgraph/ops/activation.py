@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 
 from archgraph.ir.dim import divides
 from archgraph.ir.types import TensorType
-from archgraph.ops.axes import axis_of, draw_axis
+from archgraph.ops.axes import AXIS, axis_of
 from archgraph.ops.base import Context, Cost, Emitter, Handle, Op, attr, operand
-from archgraph.ops.drawing import Draw, pick
-from archgraph.ops.kinds import FLOAT, INT, WordKind
+from archgraph.ops.drawing import Draw, any_axis, pick
+from archgraph.ops.keywords import keywords
+from archgraph.ops.kinds import FLOAT, WordKind
 
 
 class Activation(Op):
@@ -41,9 +42,7 @@ class Activation(Op):
         return Cost(elementwise=self.work * outs[0].numel)
 
     def lower(self, b: Emitter, x: Handle) -> Handle:
-        return b.call(
-            self.function, x, **{k: b.scalar(v) if self.by_name[k].inert else v for k, v in self.attrs().items()}
-        )
+        return b.call(self.function, x, **keywords(b, self))
 
 
 class Relu(Activation, name="relu"):
@@ -139,7 +138,7 @@ class Softmax(Activation, name="softmax", function="torch.softmax", work=5):
     Five operations per element: the maximum, its subtraction, exp, the sum, the division.
     """
 
-    dim: int = attr(INT, doc="axis that sums to one", draw=draw_axis)
+    dim: int = attr(AXIS, doc="axis that sums to one", draw=any_axis)
 
     def infer(self, cx: Context, x: TensorType) -> TensorType:
         axis_of(x, self.dim)
@@ -164,7 +163,7 @@ class Glu(Activation, name="glu", work=5):
     Five operations per element of the output.
     """
 
-    dim: int = attr(INT, -1, doc="axis that is halved", draw=_draw_even_axis)
+    dim: int = attr(AXIS, -1, doc="axis that is halved", draw=_draw_even_axis)
 
     def infer(self, cx: Context, x: TensorType) -> TensorType:
         axis = axis_of(x, self.dim)

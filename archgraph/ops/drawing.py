@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import gcd
 from typing import Any, TypeVar
 
 from archgraph.ir.dim import Num
+from archgraph.ir.types import TensorType
 
 T = TypeVar("T")
 Draw = Callable[[Any], Any]
@@ -33,3 +34,9 @@ def at_most(candidates: Iterable[int], *limits: Num) -> list[int]:
     """The candidates that no limit is below; a symbol counts as 1."""
     limit = min((n if isinstance(n, int) else 1 for n in limits), default=1)
     return [c for c in candidates if c <= limit]
+
+
+def any_axis(draw: Draw, in_types: tuple[TensorType, ...], attrs: Mapping[str, Any]) -> int:
+    """A hint for `dim`: any axis of the first operand, from either end."""
+    rank = in_types[0].rank
+    return pick(draw, [*range(rank), *range(-rank, 0)])

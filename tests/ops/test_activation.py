@@ -89,7 +89,7 @@ def test_layout_survives() -> None:
 
 def test_errors() -> None:
     assert str(error("softmax", {"dim": 3}, "2 4 6")) == "there is no axis 3"
-    assert error("softmax", {"dim": 3}, "2 4 6").expected == "an axis from -3 to 2"
-    assert str(error("softmax", {}, "2 4")) == "`softmax` needs the attribute `dim` (a whole number)"
+    assert error("softmax", {"dim": 3}, "2 4 6").expected == "between -3 and 2"
+    assert str(error("softmax", {}, "2 4")) == "`softmax` needs the attribute `dim` (the number of an axis)"
     assert str(error("glu", {}, "2 5")) == "glu halves axis 1, which has 5 elements"
     assert str(error("relu", {}, "int64: 2 5")) == "`relu` takes float values for `x`"

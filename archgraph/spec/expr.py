@@ -12,10 +12,7 @@ sizes and lazy scalars, which stay symbolic. Every expression ends soon: texts, 
 and the turns of comprehensions are bounded.
 """
 
-from archgraph.spec.expr_eval import compile, constant_value
-from archgraph.spec.expr_functions import FUNCTIONS
-from archgraph.spec.expr_parse import parse
-from archgraph.spec.expr_tree import (
+from archgraph.ir.expr import (
     Attr,
     Binary,
     BoolOp,
@@ -25,6 +22,7 @@ from archgraph.spec.expr_tree import (
     Const,
     Expr,
     ExprError,
+    Host,
     IfElse,
     Index,
     ListExpr,
@@ -37,6 +35,9 @@ from archgraph.spec.expr_tree import (
     literal,
     walk,
 )
+from archgraph.spec.expr_eval import compile, constant_value
+from archgraph.spec.expr_functions import FUNCTIONS
+from archgraph.spec.expr_parse import parse
 from archgraph.spec.expr_values import EvalError, UnknownName
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "EvalError",
     "Expr",
     "ExprError",
+    "Host",
     "IfElse",
     "Index",
     "ListExpr",

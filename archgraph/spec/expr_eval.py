@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from archgraph.ir.diagnostics import did_you_mean
-from archgraph.spec.expr_functions import FUNCTIONS, call_function
-from archgraph.spec.expr_tree import (
+from archgraph.ir.expr import (
     Attr,
     Binary,
     BoolOp,
@@ -29,6 +28,7 @@ from archgraph.spec.expr_tree import (
     Str,
     Unary,
 )
+from archgraph.spec.expr_functions import FUNCTIONS, call_function
 from archgraph.spec.expr_values import (
     MAX_ITEMS,
     EvalError,

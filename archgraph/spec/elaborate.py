@@ -1,0 +1,504 @@
+"""Elaboration: a block with arguments and input types becomes a typed graph, once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from archgraph.ir.diagnostics import did_you_mean
+from archgraph.ir.dim import Cond, Dim
+from archgraph.ir.graph import Graph
+from archgraph.ir.real import Late, Real, free
+from archgraph.ir.types import TensorType
+from archgraph.ops.base import OpError
+from archgraph.spec.expr import EvalError, UnknownName
+from archgraph.spec.frame import FAULTS, MAX_DEPTH, Frame, Session, TooLarge
+from archgraph.spec.model import Block, Input, OpRef, Param, SpecFile
+from archgraph.spec.values import UNKNOWN, Record, Ref, Turns, Values, flatten, freeze, rebuild, template
+
+_LATE: Final = ("late",)
+_ABSENT: Final = ("absent",)
+
+
+class Result:
+    """A memoised elaboration: the graph and how its outputs are grouped; ``graph`` is None where it failed."""
+
+    __slots__ = ("args", "graph", "structure")
+
+    def __init__(self, graph: Graph | None, structure: Any) -> None:
+        self.graph = graph
+        self.structure = structure
+
+
+class Order:
+    """When a block's params and locals can be evaluated: before or after its inputs bind dims."""
+
+    __slots__ = ("early", "early_let", "file_names", "late", "late_let")
+
+    def __init__(self, block: Block) -> None:
+        own = set(block.params) | {x.name for x in block.let}
+        dims: set[str] = set()
+        for i in block.inputs.values():
+            dims |= i.pattern.names
+        dims -= own
+        waiting = set(dims)
+        self.early: list[Param] = []
+        self.late: list[Param] = []
+        for p in block.params.values():
+            if p.names - {p.name} & waiting or (p.name in p.names and p.name in dims):
+                waiting.add(p.name)
+                self.late.append(p)
+            else:
+                self.early.append(p)
+        self.early_let = []
+        self.late_let = []
+        for x in block.let:
+            names = x.expr.names if x.expr is not None else frozenset()
+            if names & waiting:
+                waiting.add(x.name)
+                self.late_let.append(x)
+            else:
+                self.early_let.append(x)
+        outside: set[str] = set()
+        for p in self.late:
+            outside |= p.names - own - dims
+            if p.name in p.names:
+                outside.add(p.name)
+        self.file_names = tuple(sorted(outside))
+
+
+def order_of(session: Session, block: Block) -> Order:
+    """`Order`, once per block."""
+    key = ("order", block)
+    found = session.memo.get(key)
+    if found is None:
+        found = session.memo[key] = Order(block)
+    return found  # type: ignore[no-any-return]
+
+
+def check_param(p: Param, value: Any) -> Any:
+    """A value given for a param, checked against its declaration.
+
+    Raises
+    ------
+    OpError
+        Naming the param and what it takes.
+    """
+    if p.kind in ("text", "choice"):
+        if value not in p.choices:
+            near = did_you_mean(value, [c for c in p.choices if isinstance(c, str)]) if isinstance(value, str) else None
+            raise OpError(
+                f"`{p.name}` can't be {value!r}" if not isinstance(value, str) else f"`{p.name}` can't be `{value}`",
+                "one of " + ", ".join(str(c) for c in p.choices),
+                str(value),
+                f"did you mean `{near}`?" if near else None,
+            )
+        return value
+    if p.kind == "op":
+        if not isinstance(value, OpRef):
+            raise OpError(f"`{p.name}` takes a block or op", "{op: …}", str(value))
+        return value
+    if p.kind in ("int", "float", "bool", "list") and not _fits(p.kind, value):
+        raise OpError(f"`{p.name}` takes {_ARTICLES[p.kind]}", _ARTICLES[p.kind], str(value))
+    if p.kind == "int" and isinstance(value, float):
+        return int(value)
+    if p.kind == "expr" and isinstance(value, (OpRef, str)):
+        raise OpError(f"`{p.name}` takes a number or list", "a number", str(value))
+    return value
+
+
+_ARTICLES: Final = {"int": "a whole number", "float": "a number", "bool": "true or false", "list": "a list"}
+
+
+def _fits(kind: str, value: Any) -> bool:
+    if isinstance(value, (Late, Real)):
+        return kind == "float"
+    if kind == "int":
+        return (type(value) is int) or isinstance(value, Dim) or (isinstance(value, float) and value.is_integer())
+    if kind == "float":
+        return type(value) in (int, float) or isinstance(value, Dim)
+    if kind == "bool":
+        return isinstance(value, bool)
+    return isinstance(value, (tuple, list))
+
+
+def param_default(f: Frame, p: Param, env: Mapping[str, Any]) -> Any:
+    """The default of a param in a scope."""
+    if p.default is None:
+        return p.value
+    value = p.default(env)
+    return tuple(value) if isinstance(value, (list, range)) else value
+
+
+def call_block(
+    f: Frame,
+    name: str,
+    block: Block,
+    args: Mapping[str, Any],
+    values: Mapping[str, Any],
+    flags: frozenset[str] = frozenset(),
+    share: tuple[str, ...] | None = None,
+) -> Any:
+    """Add a call node of ``block`` to a frame; returns its value.
+
+    Raises
+    ------
+    OpError
+        For unknown or missing arguments and inputs.
+    """
+    session = f.session
+    order = order_of(session, block)
+    unknown = [k for k in args if k not in block.params]
+    if unknown:
+        near = did_you_mean(unknown[0], block.params)
+        raise OpError(
+            f"`{block.name}` has no param `{unknown[0]}`",
+            ", ".join(block.params) or "no params",
+            unknown[0],
+            f"did you mean `{near}`?" if near else None,
+        )
+    scope = file_scope(session, block.file)
+    bound: dict[str, Any] = {}
+    key: list[Any] = [block]
+    late: list[tuple[str, Any]] = []
+    env: dict[str, Any] | None = None
+    for p in block.params.values():
+        value = args.get(p.name)
+        if value is None:
+            if p.required:
+                raise OpError(f"`{block.name}` needs the param `{p.name}`")
+            if p in order.late:
+                key.append(_ABSENT)
+                continue
+            if env is None:
+                env = dict(scope)
+                env.update(bound)
+            if p.name in bound:
+                continue
+            value = param_default(f, p, env)
+        if isinstance(value, (Late, Real)) and free(value):
+            late.append((p.name, value))
+            bound[p.name] = Late(p.name)
+            key.append(_LATE)
+        else:
+            value = check_param(p, value) if p.name in args else value
+            bound[p.name] = value
+            key.append(freeze(value))
+        if env is not None:
+            env[p.name] = bound[p.name]
+    for n in order.file_names:
+        if n in scope:
+            key.append(freeze(scope[n]))
+    given: dict[str, Any] = {}
+    refs: list[Ref] = []
+    for i in block.inputs.values():
+        v = values.get(i.name)
+        if isinstance(v, Turns):
+            v = v.last
+        if v is None:
+            key.append(None)
+            continue
+        if isinstance(v, Record):
+            v = Values(v.values()) if i.is_list else next(iter(v.values()))
+        given[i.name] = v
+        if isinstance(v, Ref):
+            if i.is_list:
+                v = given[i.name] = Values([v])
+            else:
+                refs.append(v)
+                key.append(v.type.key)
+                continue
+        if not isinstance(v, Values):
+            raise OpError(f"input `{i.name}` of `{block.name}` is no tensor", hint="use `constant`")
+        if not i.is_list:
+            raise OpError(f"input `{i.name}` of `{block.name}` is one tensor, not a list")
+        parts = [r for _, r in flatten(v)]
+        refs += parts
+        key.append(("list", template(v), tuple(r.type.key for r in parts)))
+    memo_key = tuple(key)
+    result: Result | None = session.memo.get(memo_key)
+    if result is None:
+        trace = ((f.span, f"in `{block.name}`, called here as `{name}`"), *f.trace)
+        if session.depth > MAX_DEPTH:
+            raise OpError(f"blocks call one another more than {MAX_DEPTH} deep; is `{block.name}` calling itself?")
+        session.depth += 1
+        faults = len(session.faults)
+        try:
+            result = elaborate_block(session, block, bound, given, trace)
+        finally:
+            session.depth -= 1
+        if len(session.faults) == faults:
+            session.memo[memo_key] = result
+    if result.graph is None:
+        return UNKNOWN
+    return add_call(f, name, result, refs, tuple(late), flags, share, block, args)
+
+
+def add_call(
+    f: Frame,
+    name: str,
+    result: Result,
+    refs: list[Ref],
+    late: tuple[tuple[str, Any], ...],
+    flags: frozenset[str] = frozenset(),
+    share: tuple[str, ...] | None = None,
+    block: Block | None = None,
+    args: Mapping[str, Any] | None = None,
+) -> Any:
+    """Add a call node of an elaborated graph; returns its value."""
+    from archgraph.spec.plan import Made
+
+    graph = result.graph
+    assert graph is not None
+    index = f.add(
+        f.unique(name),
+        None,
+        tuple([r.ref for r in refs]),
+        graph.output_types,
+        callees=(graph,),
+        late=tuple((n, v) for n, v in late if n in graph.late),
+        flags=flags,
+        share=share,
+    )
+    f.made[f.nodes[index].name] = Made(index, block, dict(args) if args is not None else None)
+    value = rebuild(result.structure, iter(f.refs(index)))
+    if isinstance(value, Record) and len(value) == 1:
+        return next(iter(value.values()))
+    return value
+
+
+def file_scope(session: Session, file: SpecFile) -> dict[str, Any]:
+    """Values of a file's params and locals: as set for the main file, the defaults for a library."""
+    scopes: dict[SpecFile, dict[str, Any]] = session.memo.setdefault("scopes", {})
+    found = scopes.get(file)
+    if found is None:
+        found = scopes[file] = {}
+        for p in file.params.values():
+            found[p.name] = p.value if p.default is None else p.default(found)
+        for x in file.let:
+            try:
+                found[x.name] = x.fn(found)
+            except UnknownName:
+                continue  # depends on dims of the file's own graph
+    return found
+
+
+def bind_inputs(f: Frame, block: Block, given: Mapping[str, Any]) -> Any:
+    """Make graph inputs for the given values, bind dims; returns the first input's value."""
+    first: Any = None
+    for i in block.inputs.values():
+        v = given.get(i.name)
+        if v is None:
+            if i.when is not None:
+                from archgraph.spec.expr import compile
+
+                if not f.truth(compile(i.when), i.span):
+                    f.env[i.name] = None
+                    continue
+            elif i.optional:
+                f.env[i.name] = None
+                continue
+            raise OpError(f"`{block.name}` needs the input `{i.name}`", i.pattern.text)
+        value = _input_value(f, i, v, i.name)
+        if i.length is not None:
+            from archgraph.spec.expr import compile
+
+            n = f.value(compile(i.length), i.span)
+            if n != len(value):
+                raise OpError(f"input `{i.name}` of `{block.name}` is a list of {n}", str(n), str(len(value)))
+        f.env[i.name] = value
+        if first is None:
+            first = value
+    return first
+
+
+def _input_value(f: Frame, i: Input, v: Any, path: str) -> Any:
+    if isinstance(v, Values):
+        return Values(_input_value(f, i, x, f"{path}.{k}") for k, x in enumerate(v))
+    t: TensorType = v.type
+    what = f"input `{path}` of `{f.block.name}`"
+    if i.dtype != t.dtype and not (i.dtype == "float" and t.dtype != "bool"):
+        raise OpError(f"{what} has another dtype", i.dtype, str(t))
+    return f.add_input(path, i.pattern.match(t, f.env, f.require, what))
+
+
+def elaborate_block(
+    session: Session, block: Block, bound: Mapping[str, Any], given: Mapping[str, Any], trace: Any
+) -> Result:
+    """Elaborate a block with its early params bound, on input values of the caller."""
+    env: dict[str, Any] = dict(bound)
+    f = Frame(session, block, env, trace)
+    f.span = block.span
+    f.taken.update(block.inputs)
+    order = order_of(session, block)
+    try:
+        for x in order.early_let:
+            env[x.name] = f.value(x.fn, x.span)
+        first = bind_inputs(f, block, given)
+        if order.late:
+            scope = {**file_scope(session, block.file), **env}
+            for p in order.late:
+                if p.name not in env:
+                    env[p.name] = scope[p.name] = param_default(f, p, scope)
+        for x in order.late_let:
+            env[x.name] = f.value(x.fn, x.span)
+    except FAULTS as error:
+        f.caught(error, trace[0][0] if trace else f.span)
+        return Result(None, None)
+    for r in block.requires:
+        check_requirement(f, r)
+    assert block.plan is not None
+    last = block.plan.run(f, first)
+    return finish_block(f, block, last, bound)
+
+
+def check_requirement(f: Frame, r: Any) -> None:
+    """One ``requires`` entry: false is a fault, undecided a guard."""
+    try:
+        value = f.value(r.fn, r.span)
+    except FAULTS as error:
+        f.caught(error, r.span)
+        return
+    if isinstance(value, Cond):
+        try:
+            f.require(value, r.why)
+        except OpError as error:
+            f.caught(error, r.span)
+        return
+    if value is not True and not r.warn:
+        names = {n: f.env.get(n) for n in sorted(r.expr.names) if isinstance(f.env.get(n), (int, float, Dim))}
+        found = ", ".join(f"{n} = {v}" for n, v in names.items())
+        at = f.trace[0][0] if f.trace else r.span
+        f.fault("requires", at, r.why, expected=str(r.expr), found=found or None, notes=((r.span, "required here"),))
+
+
+def finish_block(f: Frame, block: Block, last: Any, bound: Mapping[str, Any]) -> Result:
+    """Gather a block's outputs into a `Result`."""
+    plan = block.plan
+    assert plan is not None
+    value = plan.output_value(f) if plan.outputs is not None else Record(out=last)
+    if any(_bad(v) for v in value.values()):
+        for name, v in value.items():
+            if v is None or not (v is UNKNOWN or isinstance(v, (Ref, Values, Record, Turns))):
+                f.fault("type/output", block.span, f"output `{name}` of `{block.name}` is no tensor")
+        return Result(None, None)
+    outputs: list[tuple[str, tuple[int, int]]] = []
+    for name, v in value.items():
+        outputs += [(name + suffix, r.ref) for suffix, r in flatten(v)]
+    args = tuple(
+        (p.name, "late" if isinstance(bound.get(p.name), Late) else bound.get(p.name, f.env.get(p.name)))
+        for p in block.params.values()
+    )
+    graph = f.finish(tuple(outputs), () if block.root else args)
+    return Result(graph, template(value))
+
+
+def _bad(v: Any) -> bool:
+    if isinstance(v, Turns):
+        return _bad(v.last)
+    if isinstance(v, Values):
+        return any(map(_bad, v))
+    if isinstance(v, Record):
+        return any(map(_bad, v.values()))
+    return not isinstance(v, Ref)
+
+
+def elaborate_root(
+    session: Session,
+    file: SpecFile,
+    block: Block,
+    settings: Mapping[str, Any],
+    at: Mapping[str, Any],
+    symbolic: Mapping[str, Any] | None = None,
+) -> Graph | None:
+    """Elaborate a graph of a file: ``settings`` give params, ``at`` input shapes (ints or dims).
+
+    Faults are left in ``session.faults``; None is returned then.
+    """
+    session.memo.pop("scopes", None)
+    env: dict[str, Any] = {}
+    f = Frame(session, block, env, ())
+    f.span = block.span
+    try:
+        for p in file.params.values():
+            f.span = p.span
+            if settings.get(p.name) is not None:
+                env[p.name] = check_param(p, settings[p.name])
+            elif p.required:
+                raise OpError(f"the param `{p.name}` has no default", hint=f"give it with --set {p.name}=…")
+            elif p.default is None:
+                env[p.name] = p.value
+            else:
+                value = p.default(env)
+                env[p.name] = tuple(value) if isinstance(value, (list, range)) else value
+        waiting: list[Any] = []
+        for x in (*file.let, *block.let):
+            names = x.expr.names if x.expr is not None else frozenset()
+            if all(n in env for n in names if n not in {w.name for w in waiting}) and not names & {w.name for w in waiting}:
+                f.span = x.span
+                env[x.name] = f.value(x.fn, x.span)
+            else:
+                waiting.append(x)
+        session.memo["scopes"] = {file: dict(env)}
+        first: Any = None
+        for i in block.inputs.values():
+            f.span = i.span
+            if i.when is not None:
+                from archgraph.spec.expr import compile
+
+                if not f.truth(compile(i.when), i.span):
+                    env[i.name] = None
+                    continue
+            if i.optional and i.name not in at:
+                env[i.name] = None
+                continue
+            value = _root_input(f, i, at.get(i.name))
+            env[i.name] = value
+            f.taken.add(i.name)
+            first = value if first is None else first
+        for x in waiting:
+            f.span = x.span
+            env[x.name] = f.value(x.fn, x.span)
+    except FAULTS as error:
+        f.caught(error, f.span)
+        return None
+    for r in (*file.requires, *block.requires):
+        check_requirement(f, r)
+    assert block.plan is not None
+    f.span = block.span
+    try:
+        last = block.plan.run(f, first)
+    except TooLarge as error:
+        f.fault("limit/size", block.span, f"the spec unrolls to {error}")
+        return None
+    result = finish_block(f, block, last, {})
+    return None if session.faults else result.graph
+
+
+def _root_input(f: Frame, i: Input, given: Any) -> Any:
+    if i.is_list:
+        from archgraph.spec.expr import compile
+
+        n = f.value(compile(i.length), i.span) if i.length is not None else (len(given) if given else None)
+        if not isinstance(n, int):
+            raise OpError(f"input `{i.name}` is a list of unknown length", hint="say `len:`, or give shapes with --at")
+        if given is not None and len(given) != n:
+            raise OpError(f"input `{i.name}` is a list of {n}", str(n), str(len(given)))
+        shapes = given if given is not None else [None] * n
+        values = Values()
+        for k, s in enumerate(shapes):
+            values.append(_root_tensor(f, i, s, f"{i.name}.{k}", f"{i.name}{k}"))
+        return values
+    return _root_tensor(f, i, given, i.name, i.name)
+
+
+def _root_tensor(f: Frame, i: Input, shape: Any, path: str, prefix: str) -> Ref:
+    if shape is None:
+        t = i.pattern.build(f.env, i.dtype, prefix)
+    else:
+        t = TensorType(i.dtype, tuple(shape))
+        t = i.pattern.match(t, f.env, f.require, f"input `{path}`")
+    return f.add_input(path, t)
+
+
+__all__ = ["EvalError", "Result", "call_block", "elaborate_block", "elaborate_root"]

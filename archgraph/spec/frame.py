@@ -1,0 +1,341 @@
+"""The workshop of elaboration: a `Session` keeps what is shared, a `Frame` builds one graph."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from archgraph.ir.diagnostics import Collector, Diagnostic, Span, SpecError, did_you_mean
+from archgraph.ir.dim import Cond, Num, SymbolicTruth
+from archgraph.ir.graph import Graph, Guard, Node, ValueRef
+from archgraph.ir.real import Late, NeedsValue, Real
+from archgraph.ir.reserved import RESERVED
+from archgraph.ir.types import TensorType
+from archgraph.ops.base import AttributeValueError, Op, OpError
+from archgraph.spec.expr import EvalError, UnknownName
+from archgraph.spec.values import UNKNOWN, Ref, Unknown, is_value
+
+if TYPE_CHECKING:
+    from archgraph.spec.model import Block
+
+MAX_TURNS: Final = 4096
+MAX_NODES: Final = 1_000_000
+MAX_DEPTH: Final = 64
+MAX_MEMO: Final = 20_000
+
+#: What may go wrong in user input while a node is evaluated; each becomes a diagnostic.
+FAULTS: Final = (OpError, AttributeValueError, EvalError, UnknownName, SymbolicTruth)
+
+Trace = tuple[tuple[Span | None, str], ...]
+
+
+class TooLarge(Exception):
+    """The spec unrolls to more than elaboration takes; ends it."""
+
+
+class Session:
+    """Elaborations that share a memo of typed blocks: (block, arguments, input types) → graph."""
+
+    def __init__(self) -> None:
+        self.memo: dict[Any, Any] = {}
+        self.faults = Collector()
+        self.trials = 0
+        self.depth = 0
+        self.sizes: dict[int, int] = {}
+
+    def begin(self) -> None:
+        """Forget the faults of the last elaboration; bound the memo."""
+        self.faults = Collector()
+        self.trials = 0
+        self.depth = 0
+        if len(self.memo) > MAX_MEMO:
+            self.memo.clear()
+            self.sizes.clear()
+
+    def size(self, graph: Graph) -> int:
+        """Nodes of a graph with those below, every turn and call counted."""
+        known = self.sizes.get(id(graph))
+        if known is not None:
+            return known
+        total = 0
+        for node in graph.nodes:
+            inner = 1
+            for callee in node.callees:
+                inner += self.size(callee)
+            total += inner * (node.count if isinstance(node.count, int) else 1)
+        graph._cache["keep"] = self
+        self.sizes[id(graph)] = total
+        self.memo[("size", id(graph))] = graph
+        return total
+
+
+class Made:
+    """How a node of this frame was made, for `share`."""
+
+    __slots__ = ("args", "index", "inputs", "target")
+
+    def __init__(self, index: int, target: Any, args: Any, inputs: Any = None) -> None:
+        self.index = index
+        self.target = target
+        self.args = args
+        self.inputs = inputs
+
+
+class Frame:
+    """One graph under construction: its names, nodes, guards and where it was called from."""
+
+    __slots__ = (
+        "block",
+        "env",
+        "guards",
+        "inputs",
+        "late",
+        "made",
+        "nodes",
+        "outer",
+        "seen_guards",
+        "session",
+        "span",
+        "taken",
+        "total",
+        "trace",
+    )
+
+    def __init__(self, session: Session, block: Block, env: dict[str, Any], trace: Trace) -> None:
+        self.session = session
+        self.block = block
+        self.env = env
+        self.trace = trace
+        self.inputs: list[tuple[str, TensorType]] = []
+        self.nodes: list[Node] = []
+        self.taken: set[str] = set()
+        self.guards: list[Guard] = []
+        self.seen_guards: set[Any] = set()
+        self.made: dict[str, Made] = {}
+        self.late: list[str] = []
+        self.span: Span | None = None
+        self.outer: Frame | None = None
+        self.total = 0
+
+    # -- values --------------------------------------------------------------------------------------------------
+
+    def add_input(self, name: str, t: TensorType) -> Ref:
+        """A new graph input."""
+        self.inputs.append((name, t))
+        return Ref((-1, len(self.inputs) - 1), t)
+
+    def unique(self, name: str) -> str:
+        """``name``, or with a number behind it if it is taken or reserved."""
+        if name not in self.taken and name not in RESERVED:
+            return name
+        k = 2
+        while f"{name}_{k}" in self.taken:
+            k += 1
+        return f"{name}_{k}"
+
+    def add(
+        self,
+        name: str,
+        op: Op | None,
+        inputs: tuple[ValueRef | None, ...],
+        types: tuple[TensorType, ...],
+        **more: Any,
+    ) -> int:
+        """Append a node; returns its number.
+
+        Raises
+        ------
+        TooLarge
+            Past the limit of nodes, counted with multiplicity.
+        """
+        self.taken.add(name)
+        late = more.get("late")
+        if late:
+            for _, value in late:
+                self._note_late(value)
+        if op is not None and op.late:
+            for n in op.late:
+                if n not in self.late:
+                    self.late.append(n)
+        self.nodes.append(Node(name, op, inputs, types, origin=self.span, **more))
+        inner = 1
+        callees = more.get("callees")
+        if callees:
+            for callee in callees:
+                inner += self.session.size(callee)
+            count = more.get("count", 1)
+            if isinstance(count, int):
+                inner *= count
+        self.total += inner
+        if self.total > MAX_NODES:
+            raise TooLarge(f"more than {MAX_NODES:,} nodes")
+        return len(self.nodes) - 1
+
+    def _note_late(self, value: Any) -> None:
+        from archgraph.ir.real import free
+
+        for n in free(value):
+            if n != "turn" and n not in self.late:
+                self.late.append(n)
+
+    def refs(self, index: int) -> tuple[Ref, ...]:
+        """The outputs of a node."""
+        return tuple(Ref((index, k), t) for k, t in enumerate(self.nodes[index].types))
+
+    # -- rules' context ------------------------------------------------------------------------------------------
+
+    def require(self, cond: bool | Cond, why: str) -> None:
+        """`archgraph.ops.base.Context.require`."""
+        if cond is True:
+            return
+        if cond is False:
+            raise OpError(why)
+        assert isinstance(cond, Cond)
+        if cond not in self.seen_guards:
+            self.seen_guards.add(cond)
+            self.guards.append(Guard(cond, why, self.span))
+
+    # -- faults --------------------------------------------------------------------------------------------------
+
+    def fault(
+        self,
+        code: str,
+        span: Span | None,
+        message: str,
+        expected: str | None = None,
+        found: str | None = None,
+        hint: str | None = None,
+        notes: Trace = (),
+    ) -> Unknown:
+        """Record a diagnostic with the chain of block instances; returns `UNKNOWN`."""
+        if self.session.trials:
+            raise NeedsValue("a fault while a loop is tried rolled")
+        self.session.faults.add(Diagnostic(code, span, message, (*notes, *self.trace), expected, found, hint))
+        return UNKNOWN
+
+    def caught(self, error: Exception, span: Span | None, notes: Trace = ()) -> Unknown:
+        """Record an exception of `FAULTS`."""
+        if isinstance(error, OpError):
+            return self.fault("type/op", span, str(error), error.expected, error.found, error.hint, notes)
+        if isinstance(error, AttributeValueError):
+            return self.fault("type/attribute", span, str(error), error.expected, error.found, None, notes)
+        if isinstance(error, UnknownName):
+            return self.unknown_name(error.name, span)
+        if isinstance(error, SymbolicTruth):
+            return self.fault(
+                "expr/undecided",
+                span,
+                f"this needs a number, and {error} is not decided",
+                hint="give the size with --at, or write it piecewise",
+                notes=notes,
+            )
+        return self.fault("expr/value", span, str(error), notes=notes)
+
+    def unknown_name(self, name: str, span: Span | None) -> Unknown:
+        """A name that nothing in scope bears."""
+        near = did_you_mean(name, [n for n in self.env if isinstance(n, str)])
+        hint = f"did you mean `{near}`?" if near else None
+        if hint is None and name in self.block.file.params and not self.block.root:
+            hint = f"a block sees only its own params and dims: declare `params: {{{name}: {name}}}` in `{self.block.name}`"
+        return self.fault("name/unknown", span, f"unknown name `{name}`", hint=hint)
+
+    # -- host values ---------------------------------------------------------------------------------------------
+
+    def value(self, fn: Any, span: Span | None) -> Any:
+        """Evaluate a compiled host expression.
+
+        Raises
+        ------
+        EvalError, UnknownName, SymbolicTruth, NeedsValue
+            As the expression does; a tensor among its names is named.
+        """
+        try:
+            return fn(self.env)
+        except EvalError:
+            names = getattr(fn, "names", ())
+            tensors = [n for n in names if is_value(self.env.get(n))]
+            if tensors:
+                raise OpError(
+                    f"`{tensors[0]}` is a tensor; an expression here has only numbers",
+                    hint="arithmetic on values is `{formula: …}`",
+                ) from None
+            raise
+
+    def truth(self, fn: Any, span: Span | None) -> bool:
+        """Evaluate a condition to true or false.
+
+        Raises
+        ------
+        NeedsValue
+            If it depends on a late value.
+        OpError
+            If it is not boolean.
+        """
+        value = self.value(fn, span)
+        if value is True or value is False:
+            return bool(value)
+        if isinstance(value, (Late, Real)):
+            raise NeedsValue(value)
+        if isinstance(value, Cond):
+            raise SymbolicTruth(value)
+        raise OpError("a condition must be true or false", "true or false", str(value))
+
+    # -- finish --------------------------------------------------------------------------------------------------
+
+    def finish(
+        self, outputs: tuple[tuple[str, ValueRef], ...], args: tuple[tuple[str, Any], ...] = (), name: str | None = None
+    ) -> Graph:
+        """The graph: nodes that no output needs are dropped, but for those marked unused."""
+        nodes = self.nodes
+        needed = [("unused" in n.flags) for n in nodes]
+        stack = [ref[0] for _, ref in outputs if ref[0] >= 0]
+        for k, n in enumerate(nodes):
+            if needed[k]:
+                stack += [r[0] for r in n.inputs if r is not None and r[0] >= 0]
+        while stack:
+            k = stack.pop()
+            if needed[k]:
+                continue
+            needed[k] = True
+            n = nodes[k]
+            stack += [r[0] for r in n.inputs if r is not None and r[0] >= 0 and not needed[r[0]]]
+            stack += [r[0] for _, r in n.weights if r is not None and r[0] >= 0 and not needed[r[0]]]
+            if n.share is not None:
+                owner = self.made.get(n.share[0])
+                if owner is not None and not needed[owner.index]:
+                    stack.append(owner.index)
+        if not all(needed):
+            renumber: dict[int, int] = {-1: -1}
+            kept: list[Node] = []
+            for k, n in enumerate(nodes):
+                if not needed[k]:
+                    continue
+                renumber[k] = len(kept)
+                inputs = tuple(None if r is None else (renumber[r[0]], r[1]) for r in n.inputs)
+                weights = tuple((w, None if r is None else (renumber[r[0]], r[1])) for w, r in n.weights)
+                kept.append(n if inputs == n.inputs and weights == n.weights else n.replace(inputs=inputs, weights=weights))
+            nodes = kept
+            outputs = tuple((o, (renumber[r[0]], r[1])) for o, r in outputs)
+        return Graph(
+            name or self.block.name,
+            tuple(self.inputs),
+            tuple(nodes),
+            outputs,
+            args,
+            tuple(self.late),
+            tuple(self.guards),
+            f"{self.block.file.path}#{self.block.name}",
+        )
+
+
+def as_num(value: Any) -> Num:
+    """A host value as a size; integral floats count.
+
+    Raises
+    ------
+    OpError
+        For anything else.
+    """
+    from archgraph.ops.kinds import INT
+
+    converted: Num = INT.convert(value)
+    return converted

@@ -1,0 +1,457 @@
+"""The three loops: ``for`` (a chain), ``each`` (side by side), ``map`` (one module on every element)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from archgraph.ir.diagnostics import Span
+from archgraph.ir.dim import Dim, Num, SymbolicTruth
+from archgraph.ir.real import Late, NeedsValue
+from archgraph.ops.base import OpError
+from archgraph.spec.elaborate import Result, add_call
+from archgraph.spec.frame import FAULTS, MAX_TURNS, Frame
+from archgraph.spec.plan import GraphPlan, NodePlan, OpPlan, RefPlan
+from archgraph.spec.values import (
+    UNKNOWN,
+    Record,
+    Ref,
+    Turns,
+    Values,
+    flatten,
+    freeze,
+    holds_unknown,
+    is_value,
+    rebuild,
+    template,
+)
+
+Eval = Callable[[Mapping[str, Any]], Any]
+_TURN: Final = "turn"
+
+
+class RegionPlan(NodePlan):
+    """A body that is a graph of its own: it sees outward and has a path segment."""
+
+    __slots__ = ("body", "carry")
+
+    def __init__(self, at: Callable[[], Span | None], body: GraphPlan, carry: dict[str, RefPlan] | None = None) -> None:
+        super().__init__(at)
+        self.body = body
+        self.carry = carry
+        self.refs = body.refs
+
+    def run(self, f: Frame, it: Any, name: str) -> Any:
+        """Elaborate the region on what it reads of its surroundings, and call it."""
+        host: list[tuple[str, Any]] = []
+        tensors: list[tuple[str, Any]] = []
+        for n in sorted(self.refs):
+            if n not in f.env:
+                continue
+            v = f.env[n]
+            (tensors if is_value(v) else host).append((n, v))
+        if any(holds_unknown(v) for _, v in tensors) or (it is not None and holds_unknown(it)):
+            return UNKNOWN
+        late: list[tuple[str, Any]] = []
+        key: list[Any] = [self]
+        env: dict[str, Any] = {}
+        for n, v in host:
+            if isinstance(v, Late) or getattr(v, "__archgraph_late__", False) or _is_late(v):
+                late.append((n, v))
+                env[n] = Late(n)
+                key.append((n, "late"))
+            else:
+                env[n] = v
+                key.append((n, freeze(v)))
+        refs: list[Ref] = []
+        if isinstance(it, Turns):
+            it = it.last
+        if it is not None:
+            key.append(("it", template(it), tuple(r.type.key for _, r in flatten(it))))
+            refs += [r for _, r in flatten(it)]
+        for n, v in tensors:
+            key.append((n, template(v), tuple(r.type.key for _, r in flatten(v))))
+            refs += [r for _, r in flatten(v)]
+        memo_key = tuple(key)
+        session = f.session
+        result: Result | None = session.memo.get(memo_key)
+        if result is None:
+            faults = len(session.faults)
+            inner = Frame(session, f.block, env, f.trace)
+            inner.span = f.span
+            inner.outer = f
+            first: Any = None
+            if it is not None:
+                first = _inputs(inner, "it", it)
+            for n, v in tensors:
+                env[n] = _inputs(inner, n, v)
+            last = self.body.run(inner, first)
+            value = self._outputs(inner, last)
+            if holds_unknown(value):
+                result = Result(None, None)
+            else:
+                outputs: list[tuple[str, tuple[int, int]]] = []
+                for suffix, ref in flatten(value):
+                    outputs.append((suffix.lstrip(".") or "out", ref.ref))
+                graph = inner.finish(tuple(outputs), (), f"{f.block.name}.{_plain(name)}")
+                result = Result(graph, template(value))
+            if len(session.faults) == faults:
+                session.memo[memo_key] = result
+        if result.graph is None:
+            return UNKNOWN
+        return add_call(f, name, result, refs, tuple(late), self.flags)
+
+    def _outputs(self, inner: Frame, last: Any) -> Any:
+        if self.body.outputs is not None:
+            value = self.body.output_value(inner)
+            return next(iter(value.values())) if len(value) == 1 and self.carry is None else value
+        if self.carry is not None:
+            value = Record()
+            for n, ref in self.carry.items():
+                try:
+                    value[n] = ref.get(inner, None, n)
+                except FAULTS as error:
+                    value[n] = inner.caught(error, ref.span)
+            return value
+        if isinstance(last, Turns):
+            return last.last
+        return last
+
+
+def _plain(name: str) -> str:
+    return "turn" if name.isdigit() else name
+
+
+def _is_late(v: Any) -> bool:
+    from archgraph.ir.real import Real, free
+
+    return isinstance(v, Real) and bool(free(v))
+
+
+def _inputs(inner: Frame, name: str, value: Any) -> Any:
+    """Graph inputs for a value of the surroundings, grouped alike."""
+    refs = [inner.add_input(name + suffix, r.type) for suffix, r in flatten(value)]
+    inner.taken.add(name)
+    return rebuild(template(value), iter(refs))
+
+
+class LoopPlan(NodePlan):
+    """A node with ``repeat``, ``for``, ``each`` or ``map``."""
+
+    __slots__ = ("body", "count", "given", "indexed", "kind", "label", "loop_names", "shared")
+
+    def __init__(
+        self,
+        at: Callable[[], Span | None],
+        kind: str,
+        loop_names: list[tuple[str, Any, Callable[[], Span | None]]],
+        count: Eval | None,
+        body: NodePlan,
+        label: Callable[[Mapping[str, Any]], str] | None,
+        given: RefPlan | None,
+    ) -> None:
+        super().__init__(at)
+        self.kind = kind
+        self.loop_names = loop_names
+        self.count = count
+        self.body = body
+        self.label = label
+        self.given = given
+        #: Whether turns are read one by one (``name.0``, ``name...``), set by the compiler.
+        self.indexed = False
+        #: Nodes of the body shared over turns (``share: turns``): name → plan.
+        self.shared: dict[str, OpPlan] = {}
+
+    def first_input(self, f: Frame, it: Any, name: str) -> Any:
+        if self.given is not None:
+            return self.given.get(f, it, name)
+        return self.body.first_input(f, it, name) if isinstance(self.body, OpPlan) else it
+
+    # -- turns ---------------------------------------------------------------------------------------------------
+
+    def turns(self, f: Frame, it: Any, name: str) -> tuple[Num, list[dict[str, Any]]]:
+        """How many turns, and the loop names' values of each (empty for a symbolic count)."""
+        if self.count is not None:
+            n = f.value(self.count, None)
+            if isinstance(n, Dim):
+                return n, []
+            if isinstance(n, Late):
+                raise NeedsValue(n)
+            if isinstance(n, float) and n.is_integer():
+                n = int(n)
+            if not isinstance(n, int) or isinstance(n, bool):
+                raise OpError("`repeat` takes a whole number", "a whole number", str(n))
+            self._bound(n)
+            return n, [{} for _ in range(n)]
+        columns: list[tuple[str, list[Any]]] = []
+        for key, source, _ in self.loop_names:
+            v = source.get(f, it, name) if isinstance(source, RefPlan) else f.value(source, None)
+            if isinstance(v, Turns):
+                v = v.turns
+            if isinstance(v, Dim):
+                if len(self.loop_names) == 1:
+                    return v, []
+                raise OpError(f"`{key}` runs over a symbolic number; give the size", hint="loop over a list, or set it")
+            if isinstance(v, Late):
+                raise NeedsValue(v)
+            if isinstance(v, float) and v.is_integer():
+                v = int(v)
+            if isinstance(v, int) and not isinstance(v, bool):
+                self._bound(v)
+                v = range(v)
+            if v is UNKNOWN:
+                raise _Silent
+            if isinstance(v, Record):
+                v = Values(v.values())
+            if not isinstance(v, (list, tuple, range)):
+                raise OpError(f"`{key}` must run over a number of turns or a list", "a number or list", str(v))
+            columns.append((key, list(v)))
+        lengths = {len(c) for _, c in columns}
+        if len(lengths) > 1:
+            text = ", ".join(f"{k}: {len(c)}" for k, c in columns)
+            raise OpError(f"loop names run in lock-step, their lengths differ: {text}")
+        n = lengths.pop() if lengths else 0
+        self._bound(n)
+        return n, [{k: c[t] for k, c in columns} for t in range(n)]
+
+    def _bound(self, n: int) -> None:
+        if n < 0:
+            raise OpError(f"a loop can't have {n} turns")
+        if n > MAX_TURNS:
+            raise OpError(f"{n:,} turns are too many; at most {MAX_TURNS:,} are unrolled")
+
+    # -- running -------------------------------------------------------------------------------------------------
+
+    def run(self, f: Frame, it: Any, name: str) -> Any:
+        try:
+            n, turns = self.turns(f, it, name)
+        except _Silent:
+            return UNKNOWN
+        if self.kind == "map":
+            return self._map(f, it, name, turns)
+        start = self.given.get(f, it, name) if self.given is not None else it
+        if isinstance(start, Turns):
+            start = start.last
+        if isinstance(n, Dim):
+            if self.kind != "for":
+                raise OpError("only a chain can have a symbolic number of turns")
+            rolled = self._rolled(f, start, name, n, turns)
+            if rolled is None:
+                raise OpError(f"turns of a chain of {n} must be alike: the same types in and out")
+            return rolled
+        if n == 0:
+            return self.first_input(f, start, name) if self.kind == "for" else Values()
+        if self.kind == "for" and n > 1 and not self.indexed and not self.shared:
+            rolled = self._rolled(f, start, name, n, turns)
+            if rolled is not None:
+                return rolled
+        return self._unrolled(f, start, name, turns)
+
+    def _surroundings(self, f: Frame, start: Any) -> tuple[Frame, list[Ref], Any] | None:
+        """A frame for the loop's own graph: the chained value first, then all that the body reads outside."""
+        env: dict[str, Any] = {}
+        inner = Frame(f.session, f.block, env, f.trace)
+        inner.span = f.span
+        inner.outer = f
+        refs: list[Ref] = []
+        first: Any = None
+        own = {k for k, _, _ in self.loop_names}
+        if start is not None:
+            if holds_unknown(start):
+                return None
+            first = _inputs(inner, "x", start)
+            refs += [r for _, r in flatten(start)]
+        wanted = set(self.body.refs)
+        for _, source, _ in self.loop_names:
+            if isinstance(source, RefPlan):
+                wanted |= source.refs
+        for n, v in f.env.items():
+            if not is_value(v):
+                env[n] = v
+            elif n in wanted and n not in own:
+                if holds_unknown(v):
+                    return None
+                kept = v.last if isinstance(v, Turns) else v
+                inside = _inputs(inner, n, kept)
+                refs += [r for _, r in flatten(kept)]
+                env[n] = inside
+                if isinstance(v, Turns):
+                    turns = Values(_inputs(inner, f"{n}_{k}", t) for k, t in enumerate(v.turns))
+                    refs += [r for t in v.turns for _, r in flatten(t)]
+                    env[n] = Turns(inside, turns)
+        return inner, refs, first
+
+    def _rolled(self, f: Frame, start: Any, name: str, n: Num, turns: list[dict[str, Any]]) -> Any:
+        """One node for all turns, if every turn is the same graph; None if not."""
+        binding: dict[str, Any] = {}
+        for key, _, _ in self.loop_names:
+            column = [t[key] for t in turns]
+            if not turns or column == list(range(len(column))):
+                binding[key] = Late(_TURN)
+            elif all(freeze(v) == freeze(column[0]) for v in column) and not is_value(column[0]):
+                binding[key] = column[0]
+            else:
+                return None
+        made = self._surroundings(f, start)
+        if made is None:
+            return UNKNOWN
+        inner, refs, first = made
+        inner.env.update(binding)
+        session = f.session
+        session.trials += 1
+        try:
+            value = self.body.evaluate(inner, first, "0")
+        except (NeedsValue, SymbolicTruth):
+            return None
+        finally:
+            session.trials -= 1
+        if value is UNKNOWN or len(inner.nodes) != 1 or inner.nodes[0].op is not None or inner.nodes[0].share:
+            return None
+        node = inner.nodes[0]
+        if not isinstance(node.count, int) or node.count != 1 or any(r is None or r[0] >= 0 for r in node.inputs):
+            return None
+        outs = list(flatten(value))
+        if not self._carries(node, inner, outs):
+            return None
+        inputs = tuple(refs[r[1]].ref for r in node.inputs if r is not None)
+        index = f.add(
+            f.unique(name),
+            None,
+            inputs,
+            node.types,
+            callees=node.callees,
+            count=n,
+            late=node.late,
+            flags=node.flags | self.flags,
+        )
+        return rebuild(template(value), iter(f.refs(index)))
+
+    def _carries(self, node: Any, inner: Frame, outs: list[tuple[str, Ref]]) -> bool:
+        """Whether the node's outputs can feed its first inputs on the next turn, types being equal."""
+        callee = node.callees[0]
+        if len(outs) != len(node.types) or len(node.inputs) < len(outs):
+            return False
+        names = [i for i, _ in callee.inputs]
+        for k, (out_name, _) in enumerate(callee.outputs):
+            if callee.inputs[k][1].key != node.types[k].key:
+                return False
+            if len(callee.outputs) > 1 and names[k] != out_name:
+                return False
+        return True
+
+    def _unrolled(self, f: Frame, start: Any, name: str, turns: list[dict[str, Any]]) -> Any:
+        """A graph of its own with one node per turn."""
+        made = self._surroundings(f, start)
+        if made is None:
+            return UNKNOWN
+        inner, refs, first = made
+        for key, plan in self.shared.items():
+            inner.env["__shared__" + key] = plan
+        value = first
+        found = Values()
+        for t, binding in enumerate(turns):
+            inner.env.update(binding)
+            for k, v in binding.items():
+                if isinstance(v, (Ref, Values, Record)):
+                    inner.env[k] = _rebased(f, inner, refs, v, f"{k}_{t}")
+            label = self.label(inner.env) if self.label is not None else str(t)
+            if label in inner.taken:
+                raise OpError(f"two turns are called `{label}`")
+            got = self.body.evaluate(inner, value if self.kind == "for" else first, label)
+            if isinstance(got, Turns):
+                got = got.last
+            if holds_unknown(got):
+                return UNKNOWN
+            found.append(got)
+            if self.kind == "for":
+                value = self._carry(inner, got, value)
+        total = Turns(found[-1], found) if self.kind == "for" else found
+        outputs: list[tuple[str, tuple[int, int]]] = []
+        if self.kind == "for" and not self.indexed:
+            outputs = [(s.lstrip(".") or "out", r.ref) for s, r in flatten(found[-1])]
+        else:
+            for k, v in enumerate(found):
+                outputs += [(f"{k}{s}", r.ref) for s, r in flatten(v)]
+        graph = inner.finish(tuple(outputs), (), f"{f.block.name}.{name}")
+        index = f.add(
+            f.unique(name),
+            None,
+            tuple(r.ref for r in refs),
+            graph.output_types,
+            callees=(graph,),
+            late=tuple((n, Late(n)) for n in graph.late),
+            flags=self.flags,
+        )
+        outs = iter(f.refs(index))
+        if self.kind == "for" and not self.indexed:
+            return rebuild(template(found[-1]), outs)
+        values = Values(rebuild(template(v), outs) for v in found)
+        if isinstance(total, Turns):
+            return Turns(values[-1], values)
+        if values and all(isinstance(v, Record) for v in values):
+            return Record((k, Values(v[k] for v in values)) for k in values[0])
+        return values
+
+    def _carry(self, inner: Frame, got: Any, before: Any) -> Any:
+        """Outputs rebind outer names that they bear; a single value is what the next turn takes."""
+        if isinstance(got, Record):
+            for n, v in got.items():
+                if n in inner.env and is_value(inner.env[n]):
+                    inner.env[n] = v
+            return got
+        return got
+
+    def _map(self, f: Frame, it: Any, name: str, turns: list[dict[str, Any]]) -> Any:
+        """Calls side by side with one set of weights: the first owns them."""
+        from archgraph.spec.plan import SharePlan
+
+        found = Values()
+        saved = {k: f.env.get(k) for k, _, _ in self.loop_names}
+        owner: str | None = None
+        for t, binding in enumerate(turns):
+            f.env.update(binding)
+            own = f.unique(name) if t == 0 else f"{owner}_{t}"
+            before = len(f.nodes)
+            value = self.body.evaluate(f, it, own)
+            if holds_unknown(value):
+                found = Values([UNKNOWN])
+                break
+            if t == 0:
+                owner = own
+            else:
+                for k in range(before, len(f.nodes)):
+                    node = f.nodes[k]
+                    if node.name == own or node.name == f"{own}_2":
+                        f.nodes[k] = node.replace(share=(str(owner),))
+                f.made.pop(own, None)
+            found.append(value)
+        for k, v in saved.items():
+            if v is None:
+                f.env.pop(k, None)
+            else:
+                f.env[k] = v
+        assert SharePlan is not None
+        if UNKNOWN in found:
+            return UNKNOWN
+        if found and all(isinstance(v, Record) for v in found):
+            return Record((k, Values(v[k] for v in found)) for k in found[0])
+        return found
+
+
+def _rebased(f: Frame, inner: Frame, refs: list[Ref], value: Any, name: str) -> Any:
+    """A loop element of the outer frame as inputs of the loop's graph."""
+    known = {r.ref: k for k, r in enumerate(refs)}
+    parts: list[Ref] = []
+    for suffix, r in flatten(value):
+        k = known.get(r.ref)
+        if k is None:
+            parts.append(inner.add_input(name + suffix, r.type))
+            refs.append(r)
+            known[r.ref] = len(refs) - 1
+        else:
+            parts.append(Ref((-1, k), r.type))
+    return rebuild(template(value), iter(parts))
+
+
+class _Silent(Exception):
+    """A loop runs over a value that failed already."""

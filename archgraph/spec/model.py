@@ -1,0 +1,220 @@
+"""What a spec file declares, before anything is evaluated: params, blocks, graphs, variants, claims, references."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from archgraph.ir.diagnostics import Span
+from archgraph.spec.expr import Expr
+
+if TYPE_CHECKING:
+    from archgraph.spec.patterns import ShapePattern
+    from archgraph.spec.plan import GraphPlan
+
+Env = dict[str, Any]
+Eval = Callable[[Mapping[str, Any]], Any]
+
+#: Words that declare a param without a default: the caller must give it.
+PARAM_TYPES = ("int", "float", "bool", "list", "text", "op")
+
+
+class OpRef:
+    """A block or op as a value: what a param such as ``attention: {op: mhsa, num_heads: 4}`` holds."""
+
+    __slots__ = ("_hash", "attrs", "target")
+
+    def __init__(self, target: Any, attrs: tuple[tuple[str, Any], ...] = ()) -> None:
+        self.target = target
+        self.attrs = attrs
+        self._hash = hash((id(target), attrs))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, OpRef) and self.target is other.target and self.attrs == other.attrs
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __str__(self) -> str:
+        name = getattr(self.target, "op_name", None) or self.target.name
+        if not self.attrs:
+            return str(name)
+        return "{op: " + name + "".join(f", {k}: {v}" for k, v in self.attrs) + "}"
+
+    __repr__ = __str__
+
+
+class Param:
+    """A declared hyperparameter.
+
+    ``kind``: ``expr`` (an expression, the default), ``text`` or ``choice`` (``one_of``), ``op`` (a block or op),
+    ``table`` (a mapping or nested list of literals), or one of `PARAM_TYPES` where ``required``.
+    """
+
+    __slots__ = ("choices", "default", "kind", "name", "names", "required", "span", "value")
+
+    def __init__(
+        self,
+        name: str,
+        kind: str,
+        *,
+        value: Any = None,
+        default: Eval | None = None,
+        names: frozenset[str] = frozenset(),
+        choices: tuple[Any, ...] = (),
+        required: bool = False,
+        span: Span | None = None,
+    ) -> None:
+        self.name = name
+        self.kind = kind
+        self.value = value
+        self.default = default
+        self.names = names
+        self.choices = choices
+        self.required = required
+        self.span = span
+
+    @property
+    def is_text(self) -> bool:
+        return self.kind == "text"
+
+
+class Input:
+    """A declared input of a block or graph.
+
+    ``is_list``: a list of ``length`` tensors (any number if None). ``example`` is the shape that reports assume
+    where a dim is free.
+    """
+
+    __slots__ = ("dtype", "example", "is_list", "length", "name", "optional", "pattern", "span", "when")
+
+    def __init__(
+        self,
+        name: str,
+        pattern: ShapePattern,
+        *,
+        dtype: str = "float",
+        is_list: bool = False,
+        length: Expr | None = None,
+        optional: bool = False,
+        when: Expr | None = None,
+        example: tuple[Any, ...] | None = None,
+        span: Span | None = None,
+    ) -> None:
+        self.name = name
+        self.pattern = pattern
+        self.dtype = dtype
+        self.is_list = is_list
+        self.length = length
+        self.optional = optional
+        self.when = when
+        self.example = example
+        self.span = span
+
+
+class Local:
+    """One ``let`` entry, or one ``requires`` condition (``why`` set)."""
+
+    __slots__ = ("expr", "fn", "name", "span", "warn", "why")
+
+    def __init__(
+        self, name: str, expr: Expr | None, fn: Eval, span: Span | None, why: str = "", warn: bool = False
+    ) -> None:
+        self.name = name
+        self.expr = expr
+        self.fn = fn
+        self.span = span
+        self.why = why
+        self.warn = warn
+
+
+class Block:
+    """A block or graph definition. ``root`` marks a graph of the file: it sees the file's params and has one instance."""
+
+    __slots__ = (
+        "defaults_scope",
+        "doc",
+        "file",
+        "inputs",
+        "let",
+        "name",
+        "params",
+        "plan",
+        "requires",
+        "root",
+        "span",
+        "uid",
+    )
+
+    def __init__(self, name: str, file: SpecFile, span: Span | None, root: bool = False) -> None:
+        self.name = name
+        self.file = file
+        self.span = span
+        self.root = root
+        self.doc = ""
+        self.params: dict[str, Param] = {}
+        self.inputs: dict[str, Input] = {}
+        self.let: tuple[Local, ...] = ()
+        self.requires: tuple[Local, ...] = ()
+        self.plan: GraphPlan | None = None
+        self.uid = (file.path, name)
+
+    def __repr__(self) -> str:
+        return f"<Block {self.name}>"
+
+
+class SpecFile:
+    """One parsed file: its own declarations and those it imports by ``uses``."""
+
+    __slots__ = (
+        "base",
+        "blocks",
+        "claims",
+        "graphs",
+        "let",
+        "libraries",
+        "name",
+        "paper",
+        "params",
+        "path",
+        "plugins",
+        "reference",
+        "requires",
+        "rewrite",
+        "summary",
+        "symbols",
+        "tree",
+        "used",
+        "variants",
+    )
+
+    def __init__(self, path: str, tree: Any) -> None:
+        self.path = path
+        self.tree = tree
+        self.name = ""
+        self.summary = ""
+        self.paper: Mapping[str, Any] = {}
+        self.params: dict[str, Param] = {}
+        self.let: tuple[Local, ...] = ()
+        self.requires: tuple[Local, ...] = ()
+        self.variants: dict[str, Mapping[str, Any]] = {}
+        self.blocks: dict[str, Block] = {}
+        self.graphs: dict[str, Block] = {}
+        self.libraries: tuple[SpecFile, ...] = ()
+        self.used: dict[str, Block] = {}
+        self.claims: Any = None
+        self.reference: Any = None
+        self.base: str | None = None
+        self.rewrite: Any = None
+        self.plugins: tuple[str, ...] = ()
+        self.symbols: tuple[str, ...] = ()
+
+    def find(self, name: str) -> Block | None:
+        """The block or graph that a name in this file stands for."""
+        return self.blocks.get(name) or self.graphs.get(name) or self.used.get(name)
+
+    def block_names(self) -> list[str]:
+        return [*self.blocks, *self.graphs, *self.used]
+
+    def __repr__(self) -> str:
+        return f"<SpecFile {self.path}>"

@@ -1,0 +1,518 @@
+"""Reading a spec file: its sections become declarations, its bodies plans."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from archgraph.ir.diagnostics import Collector, Span, did_you_mean
+from archgraph.spec.compile import Compiler, _Fn, bad_name
+from archgraph.spec.expr import BoolOp, Expr
+from archgraph.spec.model import PARAM_TYPES, Block, Input, Local, Param, SpecFile
+from archgraph.spec.plan import GroupPlan, LoopPlan, NodePlan, OpPlan
+from archgraph.spec.yaml import YList, YMap, load_yaml, span_of
+
+VERSION: Final = 1
+SECTIONS: Final = (
+    "archgraph",
+    "name",
+    "summary",
+    "paper",
+    "uses",
+    "plugins",
+    "base",
+    "rewrite",
+    "symbols",
+    "params",
+    "let",
+    "requires",
+    "variants",
+    "inputs",
+    "graph",
+    "outputs",
+    "graphs",
+    "blocks",
+    "claims",
+    "reference",
+    "notes",
+)
+_BLOCK_KEYS: Final = ("summary", "params", "inputs", "let", "requires", "graph", "outputs", "args")
+_INPUT_KEYS: Final = ("shape", "list", "len", "dtype", "optional", "when", "at", "summary")
+
+
+class Parser:
+    """Parses one file."""
+
+    def __init__(self, path: str, text: str, faults: Collector) -> None:
+        self.faults = faults
+        self.path = path
+        tree = load_yaml(text, path)
+        self.file = SpecFile(path, tree)
+        if not isinstance(tree, YMap):
+            faults.error("file/form", Span(path, 1, 1), "a spec is a mapping of sections", expected=", ".join(SECTIONS))
+            return
+        self.tree = tree
+
+    # -- first pass: names, so that bodies can refer to any block ---------------------------------------------------
+
+    def declare(self) -> SpecFile:
+        """Read everything but bodies."""
+        if not isinstance(self.file.tree, YMap):
+            return self.file
+        tree, file = self.tree, self.file
+        for key in tree:
+            if key not in SECTIONS:
+                near = did_you_mean(str(key), SECTIONS)
+                self.faults.error(
+                    "key/unknown",
+                    span_of(tree, key, key=True),
+                    f"a spec has no section `{key}`",
+                    expected=", ".join(SECTIONS),
+                    hint=f"did you mean `{near}`?" if near else None,
+                )
+        version = tree.get("archgraph")
+        if version != VERSION:
+            at = span_of(tree, "archgraph") if "archgraph" in tree else Span(self.path, 1, 1)
+            found = None if version is None else str(version)
+            self.faults.error(
+                "file/version", at, "a spec says its language version", expected=f"archgraph: {VERSION}", found=found
+            )
+        file.name = self._text("name") or _stem(self.path)
+        file.summary = self._text("summary") or ""
+        file.base = self._text("base")
+        file.rewrite = tree.get("rewrite")
+        paper = tree.get("paper", {})
+        if not isinstance(paper, YMap) and paper != {}:
+            self.faults.error("paper/form", span_of(tree, "paper"), "`paper` is a mapping: title, arxiv, year, …")
+        else:
+            file.paper = paper
+        file.plugins = tuple(self._names("plugins"))
+        file.symbols = tuple(self._names("symbols"))
+        scratch = Block("", file, None, root=True)
+        if "params" in tree:
+            file.params = self.params(tree["params"], tree, scratch)
+        for name, where in self._mapping("blocks"):
+            self._name(name, where, "a block")
+            file.blocks[str(name)] = Block(str(name), file, span_of(where, name, key=True))
+        for name, where in self._mapping("graphs"):
+            self._name(name, where, "a graph")
+            if name in file.blocks:
+                self.faults.error("name/taken", span_of(where, name, key=True), f"`{name}` is a block already")
+            file.graphs[str(name)] = Block(str(name), file, span_of(where, name, key=True), root=True)
+        if "graph" in tree:
+            if file.graphs:
+                self.faults.error("graph/two", span_of(tree, "graph", key=True), "a spec has `graph` or `graphs`, not both")
+            file.graphs[file.name] = Block(file.name, file, span_of(tree, "graph", key=True), root=True)
+        elif not file.graphs and not file.blocks and file.base is None:
+            self.faults.error("graph/none", Span(self.path, 1, 1), "a spec has a `graph`, `graphs` or `blocks`")
+        for name, where in self._mapping("variants"):
+            values = where[name]
+            if values is None:
+                values = YMap(self.path)
+            if not isinstance(values, YMap):
+                self.faults.error("variant/form", span_of(where, name), "a variant is a mapping from params to values")
+                continue
+            file.variants[str(name)] = values
+            for key in values:
+                if key not in file.params and file.base is None and key not in ("base", "rewrite", "graph"):
+                    near = did_you_mean(str(key), file.params)
+                    self.faults.error(
+                        "variant/param",
+                        span_of(values, key, key=True),
+                        f"variant `{name}` sets `{key}`, which is no param",
+                        expected=", ".join(file.params),
+                        hint=f"did you mean `{near}`?" if near else None,
+                    )
+        file.claims = tree.get("claims")
+        file.reference = tree.get("reference")
+        return file
+
+    def _text(self, key: str) -> str | None:
+        value = self.tree.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            self.faults.error(f"{key}/form", span_of(self.tree, key), f"`{key}` is a text", found=str(value))
+            return None
+        return value
+
+    def _names(self, key: str) -> list[str]:
+        value = self.tree.get(key, [])
+        if isinstance(value, str):
+            value = [value]
+        if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+            self.faults.error(f"{key}/form", span_of(self.tree, key), f"`{key}` is a list of texts")
+            return []
+        return list(value)
+
+    def _mapping(self, key: str) -> list[tuple[Any, YMap]]:
+        value = self.tree.get(key)
+        if value is None:
+            return []
+        if not isinstance(value, YMap):
+            self.faults.error(f"{key}/form", span_of(self.tree, key), f"`{key}` is a mapping")
+            return []
+        return [(name, value) for name in value]
+
+    def _name(self, name: Any, where: YMap, what: str) -> None:
+        if not isinstance(name, str) or not name.replace("-", "_").isidentifier():
+            self.faults.error("name/invalid", span_of(where, name, key=True), f"`{name}` can't name {what}")
+
+    # -- second pass: bodies -----------------------------------------------------------------------------------------
+
+    def compile(self) -> None:
+        """Compile every body; blocks of libraries must be known by now."""
+        if not isinstance(self.file.tree, YMap):
+            return
+        tree, file = self.tree, self.file
+        scratch = Block("", file, None, root=True)
+        if "params" in tree:
+            file.params = self.params(tree["params"], tree, scratch)
+        if "let" in tree:
+            file.let = self.let(tree["let"], tree, scratch)
+        if "requires" in tree:
+            file.requires = self.requires(tree["requires"], tree, scratch)
+        for name, block in file.blocks.items():
+            self._declare_block(block, tree["blocks"][name], tree["blocks"], name)
+        raws: list[tuple[Block, Any, Any, Any]] = []
+        for name, block in file.graphs.items():
+            if "graph" in tree and name == file.name and not isinstance(tree.get("graphs"), YMap):
+                raw = YMap(self.path, tree.mark)
+                for key in ("inputs", "graph", "outputs"):
+                    if key in tree:
+                        raw[key], raw.pos[key] = tree[key], tree.pos[key]
+                raws.append((block, raw, tree, "graph"))
+            else:
+                raws.append((block, tree["graphs"][name], tree["graphs"], name))
+        for block, raw, where, key in raws:
+            self._declare_block(block, raw, where, key)
+        for name, block in file.blocks.items():
+            self._compile_block(block, tree["blocks"][name])
+        for block, raw, _, _ in raws:
+            self._compile_block(block, raw)
+
+    def _declare_block(self, block: Block, raw: Any, where: Any, key: Any) -> None:
+        if not isinstance(raw, YMap):
+            self.faults.error("block/form", span_of(where, key), "a block is a mapping", expected=", ".join(_BLOCK_KEYS))
+            return
+        for k in raw:
+            if k not in _BLOCK_KEYS:
+                near = did_you_mean(str(k), _BLOCK_KEYS)
+                self.faults.error(
+                    "key/unknown",
+                    span_of(raw, k, key=True),
+                    f"a block has no key `{k}`",
+                    expected=", ".join(_BLOCK_KEYS),
+                    hint=f"did you mean `{near}`?" if near else None,
+                )
+        doc = raw.get("summary")
+        block.doc = doc if isinstance(doc, str) else ""
+        if "params" in raw:
+            block.params = self.params(raw["params"], raw, block)
+        if "inputs" in raw:
+            block.inputs = self.inputs(raw["inputs"], raw, block)
+        if "let" in raw:
+            block.let = self.let(raw["let"], raw, block)
+        if "requires" in raw:
+            block.requires = self.requires(raw["requires"], raw, block)
+
+    def _compile_block(self, block: Block, raw: Any) -> None:
+        if not isinstance(raw, YMap):
+            return
+        compiler = Compiler(block, self.faults)
+        if "graph" not in raw:
+            self.faults.error("block/graph", span_of(raw), f"`{block.name}` needs a `graph`")
+        block.plan = compiler.body(raw.get("graph", YMap(self.path)), raw, "graph", raw.get("outputs"), raw)
+        for name, loop in compiler.loops:
+            loop.indexed = name in compiler.indexed
+        if isinstance(raw.get("graph"), YMap):
+            check_read(block, raw["graph"], self.faults)
+
+    # -- parts ---------------------------------------------------------------------------------------------------------
+
+    def params(self, raw: Any, container: YMap, block: Block) -> dict[str, Param]:
+        """A ``params:`` mapping."""
+        found: dict[str, Param] = {}
+        if not isinstance(raw, YMap):
+            self.faults.error("params/form", span_of(container, "params"), "`params` is a mapping from names to defaults")
+            return found
+        for name, value in raw.items():
+            why = bad_name(name)
+            if why:
+                self.faults.error("name/invalid", span_of(raw, name, key=True), f"`{name}` can't name a param: {why}")
+                continue
+            found[name] = self.param(name, value, raw, block)
+        return found
+
+    def param(self, name: str, raw: Any, container: YMap, block: Block) -> Param:
+        """One declared param."""
+        span = span_of(container, name)
+        if isinstance(raw, str) and raw in PARAM_TYPES and name not in container.quoted:
+            return Param(name, raw, required=True, span=span)
+        if isinstance(raw, YMap) and "one_of" in raw:
+            choices = raw["one_of"]
+            for k in raw:
+                if k not in ("one_of", "default"):
+                    self.faults.error("key/unknown", span_of(raw, k, key=True), f"a choice has no key `{k}`")
+            if not isinstance(choices, YList) or not choices:
+                self.faults.error("param/choices", span_of(raw, "one_of"), "`one_of` is a list of values")
+                return Param(name, "expr", value=0, span=span)
+            text = all(isinstance(c, str) for c in choices)
+            first = raw.get("default", choices[0])
+            if first not in choices:
+                self.faults.error("param/choices", span_of(raw, "default"), f"`{first}` is none of the choices")
+            kind = "text" if text else "choice"
+            return Param(name, kind, value=_frozen(first), choices=tuple(_frozen(c) for c in choices), span=span)
+        compiler = Compiler(block, self.faults)
+        refs: set[str] = set()
+        if isinstance(raw, YMap) and "op" in raw:
+            if not self.file.libraries and not self.file.blocks and not self.second:
+                return Param(name, "op", span=span)
+            const, value = (True, None) if not self.second else compiler.opref(raw, container, name, refs)
+            return Param(
+                name, "op", value=value if const else None, default=None if const else value, names=frozenset(refs), span=span
+            )
+        const, value = compiler.evaluator(raw, container, name, refs)
+        kind = "table" if isinstance(raw, YMap) else "expr"
+        if const:
+            return Param(name, kind, value=value, span=span)
+        return Param(name, kind, default=value, names=frozenset(refs), span=span)
+
+    second = False
+
+    def let(self, raw: Any, container: YMap, block: Block) -> tuple[Local, ...]:
+        """A ``let:`` mapping."""
+        found: list[Local] = []
+        if not isinstance(raw, YMap):
+            self.faults.error("let/form", span_of(container, "let"), "`let` is a mapping from names to expressions")
+            return ()
+        compiler = Compiler(block, self.faults)
+        for name, value in raw.items():
+            why = bad_name(name)
+            if why:
+                self.faults.error("name/invalid", span_of(raw, name, key=True), f"`{name}` can't name a local: {why}")
+                continue
+            if name in block.params or (block.root and name in self.file.params):
+                self.faults.error("name/taken", span_of(raw, name, key=True), f"`{name}` is a param already")
+            refs: set[str] = set()
+            const, fn = compiler.evaluator(value, raw, name, refs)
+            tree = _Names(frozenset(refs))
+            found.append(Local(name, tree, _Const(fn) if const else fn, span_of(raw, name)))  # type: ignore[arg-type]
+        return tuple(found)
+
+    def requires(self, raw: Any, container: YMap, block: Block) -> tuple[Local, ...]:
+        """A ``requires:`` list."""
+        found: list[Local] = []
+        if not isinstance(raw, YList):
+            self.faults.error("requires/form", span_of(container, "requires"), "`requires` is a list of `{that, why}`")
+            return ()
+        compiler = Compiler(block, self.faults)
+        for k, item in enumerate(raw):
+            if not isinstance(item, YMap) or "that" not in item or not isinstance(item.get("why"), str):
+                self.faults.error("requires/form", span_of(raw, k), "an entry is `{that: condition, why: text}`")
+                continue
+            for key in item:
+                if key not in ("that", "why", "warn"):
+                    self.faults.error("key/unknown", span_of(item, key, key=True), f"`requires` has no key `{key}`")
+            tree = compiler.expr(item["that"], item, "that")
+            if tree is None:
+                continue
+            parts = tree.values if isinstance(tree, BoolOp) and tree.op == "and" else (tree,)
+            for part in parts:
+                found.append(
+                    Local("", part, _Fn(part), span_of(item, "that"), item["why"], bool(item.get("warn", False)))
+                )
+        return tuple(found)
+
+    def inputs(self, raw: Any, container: YMap, block: Block) -> dict[str, Input]:
+        """An ``inputs:`` mapping."""
+        found: dict[str, Input] = {}
+        if not isinstance(raw, YMap):
+            self.faults.error("inputs/form", span_of(container, "inputs"), "`inputs` is a mapping from names to shapes")
+            return found
+        compiler = Compiler(block, self.faults)
+        for name, value in raw.items():
+            why = bad_name(name)
+            if why:
+                self.faults.error("name/invalid", span_of(raw, name, key=True), f"`{name}` can't name an input: {why}")
+                continue
+            if name in block.params:
+                self.faults.error("name/taken", span_of(raw, name, key=True), f"`{name}` is a param already")
+            dtype, optional, when, example, length, is_list = "float", False, None, None, None, False
+            shape, where, key = value, raw, name
+            if isinstance(value, YMap):
+                for k in value:
+                    if k not in _INPUT_KEYS:
+                        compiler.unknown_key(value, k, _INPUT_KEYS, "an input")
+                is_list = "list" in value
+                key = "list" if is_list else "shape"
+                if key not in value:
+                    self.faults.error("input/form", span_of(raw, name), "an input says its `shape` (or `list`)")
+                    continue
+                shape, where = value[key], value
+                dtype = value.get("dtype", "float")
+                optional = value.get("optional", False) is True
+                if "when" in value:
+                    when = compiler.expr(value["when"], value, "when")
+                if "len" in value:
+                    length = compiler.expr(value["len"], value, "len")
+                if "at" in value:
+                    example = _example(value["at"])
+                from archgraph.ir.types import DTYPE_BYTES
+
+                if dtype not in DTYPE_BYTES:
+                    near = did_you_mean(str(dtype), DTYPE_BYTES)
+                    self.faults.error(
+                        "input/dtype",
+                        span_of(value, "dtype"),
+                        f"there is no dtype `{dtype}`",
+                        expected=", ".join(DTYPE_BYTES),
+                        hint=f"did you mean `{near}`?" if near else None,
+                    )
+                    dtype = "float"
+            pattern = compiler.pattern(shape, where, key)
+            if pattern is None:
+                continue
+            found[name] = Input(
+                name,
+                pattern,
+                dtype=dtype,
+                is_list=is_list,
+                length=length,
+                optional=optional,
+                when=when,
+                example=example,
+                span=span_of(raw, name),
+            )
+        return found
+
+
+def _example(raw: Any) -> tuple[Any, ...] | None:
+    if isinstance(raw, list) and raw and all(isinstance(v, list) for v in raw):
+        return tuple(tuple(v) for v in raw)
+    return tuple(raw) if isinstance(raw, list) else None
+
+
+class _Names:
+    """Stands for an expression where only its free names matter."""
+
+    __slots__ = ("names",)
+
+    def __init__(self, names: frozenset[str]) -> None:
+        self.names = names
+
+
+class _Const:
+    __slots__ = ("names", "value")
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+        self.names: frozenset[str] = frozenset()
+
+    def __call__(self, env: Mapping[str, Any]) -> Any:
+        return self.value
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(v) for v in value) if isinstance(value, list) else value
+
+
+def _stem(path: str) -> str:
+    base = path.replace("\\", "/").rsplit("/", 1)[-1]
+    return base.rsplit(".", 1)[0].replace("-", "_")
+
+
+def check_read(block: Block, raw: YMap, faults: Collector) -> None:
+    """A value that nobody reads is a mistake, unless it is marked ``unused``."""
+    plan = block.plan
+    assert plan is not None
+    _check_items(plan.items, plan.outputs is None, frozenset().union(*(o.ref.refs for o in plan.outputs or ())), raw, faults)
+
+
+def _check_items(
+    items: list[tuple[str, NodePlan]], last_is_read: bool, read_outside: frozenset[str], raw: YMap, faults: Collector
+) -> None:
+    for k, (name, plan) in enumerate(items):
+        if "unused" in plan.flags or name == "_":
+            continue
+        later = items[k + 1 :]
+        if not later and last_is_read:
+            continue
+        if name in read_outside or any(name in p.refs for _, p in later):
+            continue
+        named = set(plan.names or ())
+        if named and any(named & p.refs for _, p in later) or named & read_outside:
+            continue
+        if later and takes_above(later[0][1]):
+            continue
+        if isinstance(plan, GroupPlan) and _inner_read(plan, later, read_outside):
+            continue
+        inner = _inner_names(plan)
+        if inner and (inner & read_outside or any(inner & p.refs for _, p in later)):
+            continue
+        if name in raw:
+            faults.error(
+                "value/unread",
+                span_of(raw, name, key=True),
+                f"nobody reads `{name}`",
+                hint="take it out, name it in `outputs`, or mark it `unused: true`",
+            )
+
+
+def _inner_names(plan: Any) -> set[str]:
+    """Names that a group, chain or residual puts into the block's namespace."""
+    from archgraph.spec.plan import ChainPlan, ResidualPlan, SwitchPlan
+
+    found: set[str] = set(plan.names or ())
+    if isinstance(plan, ChainPlan):
+        for label, p in plan.items:
+            if label is not None:
+                found.add(label)
+            found |= _inner_names(p)
+    elif isinstance(plan, GroupPlan):
+        for label, p in plan.body.items:
+            found.add(label)
+            found |= _inner_names(p)
+    elif isinstance(plan, ResidualPlan):
+        found |= _inner_names(plan.branch)
+        if plan.shortcut is not None:
+            found |= _inner_names(plan.shortcut)
+    elif isinstance(plan, SwitchPlan):
+        for p in plan.cases.values():
+            found |= _inner_names(p)
+    return found
+
+
+def _inner_read(plan: GroupPlan, later: list[tuple[str, NodePlan]], outside: frozenset[str]) -> bool:
+    names = {n for n, _ in plan.body.items}
+    return bool(names & outside) or any(names & p.refs for _, p in later)
+
+
+def takes_above(plan: NodePlan) -> bool:
+    """Whether a node reads the value above it without naming it."""
+    from archgraph.spec.plan import ChainPlan, FormulaPlan, ResidualPlan, SwitchPlan
+    from archgraph.spec.regions import ScanPlan, TrainingPlan
+
+    if "it" in plan.refs:
+        return True
+    if isinstance(plan, OpPlan):
+        if plan.inputs is not None:
+            return any(getattr(p, "inline", None) is not None and takes_above(p.inline) for p in plan.inputs)  # type: ignore[union-attr]
+        if plan.kwinputs is not None:
+            return isinstance(plan.target, Block)
+        return not plan.is_source
+    if isinstance(plan, FormulaPlan):
+        return plan.given is None and ("it" in plan.refs or plan.conditional is not None)
+    if isinstance(plan, ChainPlan):
+        return bool(plan.items) and takes_above(plan.items[0][1])
+    if isinstance(plan, (ResidualPlan, SwitchPlan, TrainingPlan, GroupPlan)):
+        return plan.given is None
+    if isinstance(plan, LoopPlan):
+        return plan.given is None and takes_above(plan.body)
+    if isinstance(plan, ScanPlan):
+        return False
+    return True
+
+
+Reader = Callable[[str], "str"]
+__all__ = ["SECTIONS", "VERSION", "Expr", "Parser"]

@@ -1,0 +1,225 @@
+"""Shape patterns: ``[B, 3, H, W]``, ``[B, P + (H W), C]``, ``[B, 3 * L, ...]``.
+
+One rule: an unknown name binds, a known one must be equal; ``_`` is anything, ``...`` any further axes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from archgraph.ir.dim import Dim, Num, eq, prod, solve_linear, sym
+from archgraph.ir.types import Layout, TensorType
+from archgraph.ops.base import OpError
+from archgraph.spec.expr import Expr, Name, compile, constant_value, parse
+
+Require = Callable[[Any, str], None]
+
+
+class Axis(NamedTuple):
+    """One axis of a pattern. ``kind``: any, rest, name, expr, grid."""
+
+    kind: str
+    name: str = ""
+    expr: Expr | None = None
+    prefix: Expr | None = None
+    grid: tuple[Expr, ...] = ()
+    text: str = ""
+
+
+_GRID = re.compile(r"^(?:(?P<prefix>.+?)\s*\+\s*)?\((?P<grid>\s*\S+(?:\s+\S+)+\s*)\)$")
+
+
+def parse_axis(item: Any) -> Axis:
+    """One entry of a shape pattern.
+
+    Raises
+    ------
+    archgraph.spec.expr.ExprError
+        For text that is no expression.
+    """
+    if type(item) is int:
+        return Axis("expr", expr=parse(str(item)), text=str(item))
+    text = str(item).strip()
+    if text == "_":
+        return Axis("any", text=text)
+    if text == "...":
+        return Axis("rest", text=text)
+    grid = _GRID.match(text)
+    if grid and not _is_arithmetic(grid["grid"]):
+        prefix = parse(grid["prefix"]) if grid["prefix"] else None
+        return Axis("grid", prefix=prefix, grid=tuple(parse(g) for g in grid["grid"].split()), text=text)
+    tree = parse(text)
+    if isinstance(tree, Name):
+        return Axis("name", name=tree.name, expr=tree, text=text)
+    return Axis("expr", expr=tree, text=text)
+
+
+def _is_arithmetic(inside: str) -> bool:
+    return any(part in ("+", "-", "*", "/", "//", "%", "if", "else", "and", "or") for part in inside.split())
+
+
+class ShapePattern:
+    """A compiled shape pattern."""
+
+    __slots__ = ("axes", "binds", "names", "rest", "text")
+
+    def __init__(self, items: list[Any]) -> None:
+        self.axes = tuple(parse_axis(i) for i in items)
+        rests = [k for k, a in enumerate(self.axes) if a.kind == "rest"]
+        if len(rests) > 1:
+            raise OpError("`...` may stand once in a shape")
+        self.rest = rests[0] if rests else None
+        self.text = "[" + ", ".join(a.text for a in self.axes) + "]"
+        names: set[str] = set()
+        binds: list[str] = []
+        for a in self.axes:
+            for e in (a.expr, a.prefix, *a.grid):
+                if e is not None:
+                    names |= e.names
+                    binds += [n for n in sorted(e.names) if n not in binds]
+        self.names = frozenset(names)
+        self.binds = tuple(binds)
+
+    def match(self, t: TensorType, env: dict[str, Any], require: Require, what: str) -> TensorType:
+        """Bind and check the dims of ``t``; returns ``t``, with the layouts that the pattern states.
+
+        Raises
+        ------
+        OpError
+            With the pattern and the type.
+        """
+        axes, shape = self.axes, t.shape
+        if self.rest is None:
+            if len(axes) != len(shape):
+                raise OpError(f"{what} has {len(shape)} axes, its pattern {len(axes)}", self.text, str(t))
+            pairs = list(enumerate(axes))
+        else:
+            r = self.rest
+            tail = len(axes) - r - 1
+            if len(shape) < len(axes) - 1:
+                raise OpError(f"{what} has too few axes", self.text, str(t))
+            pairs = [(k, a) for k, a in enumerate(axes[:r])]
+            pairs += [(len(shape) - tail + k, a) for k, a in enumerate(axes[r + 1 :])]
+        for k, a in pairs:
+            kind = a.kind
+            if kind == "name":
+                known = env.get(a.name)
+                if known is None:
+                    env[a.name] = shape[k]
+                elif known is not shape[k] and known != shape[k]:
+                    self._equal(known, shape[k], a.text, t, require, what)
+            elif kind == "expr":
+                assert a.expr is not None
+                self._unify(a.expr, shape[k], env, t, require, what)
+            elif kind == "grid":
+                t = self._grid(a, k, t, env, require, what)
+        return t
+
+    def _equal(self, known: Any, found: Num, text: str, t: TensorType, require: Require, what: str) -> None:
+        if not isinstance(known, (int, Dim)) or isinstance(known, bool):
+            raise OpError(f"`{text}` stands for {known!r}, which is no size", self.text, str(t))
+        cond = eq(known, found)
+        if cond is False:
+            shown = f"{text} = {known}" if text != str(known) else text
+            raise OpError(f"{what} does not fit its pattern: {shown}, found {found}", self.text, str(t))
+        require(cond, f"{what} must fit {self.text}")
+
+    def _unify(self, expr: Expr, found: Num, env: dict[str, Any], t: TensorType, require: Require, what: str) -> None:
+        unknown = [n for n in expr.names if env.get(n) is None]
+        if not unknown:
+            self._equal(compile(expr)(env), found, str(expr), t, require, what)
+            return
+        if len(unknown) > 1:
+            raise OpError(f"`{expr}` has more than one unknown: {', '.join(sorted(unknown))}", self.text, str(t))
+        name = unknown[0]
+        local = {**env, name: sym(name)}
+        solved = solve_linear(compile(expr)(local), name, found)
+        if solved is None:
+            raise OpError(f"`{expr}` can't be solved for {name}", self.text, str(t))
+        value, cond = solved
+        if cond is False:
+            raise OpError(f"{what}: {found} is not of the form {expr}", self.text, str(t))
+        require(cond, f"{what} must have the form {expr}")
+        env[name] = value
+
+    def _grid(
+        self, a: Axis, k: int, t: TensorType, env: dict[str, Any], require: Require, what: str
+    ) -> TensorType:
+        layout = t.layout_of(k)
+        names = [g.name for g in a.grid if isinstance(g, Name) and env.get(g.name) is None]
+        if layout is None:
+            open_prefix = a.prefix is not None and any(env.get(n) is None for n in a.prefix.names)
+            if names or open_prefix:
+                raise OpError(
+                    f"{what} has no known token grid on axis {k}",
+                    self.text,
+                    str(t),
+                    "a grid comes from `rearrange`, or from a `shape:` that states it",
+                )
+            sizes = [compile(g)(env) for g in a.grid]
+            prefix = compile(a.prefix)(env) if a.prefix is not None else 0
+            self._equal(prefix + prod(sizes), t.shape[k], a.text, t, require, what)
+            return t.with_layout(k, Layout(prefix, sizes))
+        if len(layout.grid) != len(a.grid):
+            raise OpError(f"{what}: the grid on axis {k} is {layout}", self.text, str(t))
+        if a.prefix is None:
+            if eq(layout.prefix, 0) is False:
+                raise OpError(f"{what}: {layout.prefix} tokens stand before the grid", self.text, str(t))
+        else:
+            self._unify(a.prefix, layout.prefix, env, t, require, what)
+        for g, size in zip(a.grid, layout.grid, strict=True):
+            self._unify(g, size, env, t, require, what)
+        return t
+
+    def build(self, env: dict[str, Any], dtype: str, prefix: str) -> TensorType:
+        """The type of a root input: known names evaluate, unknown ones become symbols of their own name.
+
+        Raises
+        ------
+        OpError
+            If the pattern has ``...``, or a size is no whole number.
+        """
+        shape: list[Num] = []
+        layout: list[tuple[int, Layout]] = []
+        for k, a in enumerate(self.axes):
+            if a.kind == "rest":
+                raise OpError(f"`{self.text}` leaves the rank open; say the sizes with --at", self.text)
+            if a.kind == "any":
+                shape.append(sym(f"{prefix}_{k}"))
+                continue
+            parts = [e for e in (a.expr, a.prefix, *a.grid) if e is not None]
+            for e in parts:
+                for n in sorted(e.names):
+                    if env.get(n) is None:
+                        env[n] = sym(n)
+            if a.kind == "grid":
+                lay = Layout(
+                    compile(a.prefix)(env) if a.prefix is not None else 0, tuple(compile(g)(env) for g in a.grid)
+                )
+                shape.append(lay.length)
+                layout.append((k, lay))
+                continue
+            assert a.expr is not None
+            size = compile(a.expr)(env)
+            if isinstance(size, float) and size.is_integer():
+                size = int(size)
+            if not isinstance(size, (int, Dim)) or isinstance(size, bool):
+                raise OpError(f"`{a.text}` is {size!r}, which is no size", self.text)
+            if isinstance(size, int) and size < 1:
+                raise OpError(f"`{a.text}` is {size}; a size is at least 1", self.text)
+            shape.append(size)
+        return TensorType(dtype, shape, tuple(layout))
+
+    def alone(self) -> dict[int, str]:
+        """Axes that are one name by itself: what ``--at`` can set."""
+        return {k: a.name for k, a in enumerate(self.axes) if a.kind == "name"}
+
+    def literal(self, k: int) -> Any:
+        """The constant at an axis, or None."""
+        expr = self.axes[k].expr
+        if expr is None:
+            return None
+        known, value = constant_value(expr)
+        return value if known else None

@@ -1,0 +1,790 @@
+"""Compiled nodes of a graph body: each knows how to add itself to a `Frame`.
+
+A body is compiled once per file; elaboration runs the plans, once per (block, arguments, input types).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from archgraph.ir.diagnostics import Span
+from archgraph.ir.dim import Dim
+from archgraph.ir.real import Late, Real, free
+from archgraph.ops.base import AttributeValueError, Op, OpError, check_operands, get_op
+from archgraph.spec.expr import Expr, compile
+from archgraph.spec.frame import FAULTS, Frame, Made
+from archgraph.spec.model import Block, OpRef
+from archgraph.spec.patterns import ShapePattern
+from archgraph.spec.values import UNKNOWN, Record, Ref, Turns, Values, flatten, holds_unknown, is_value, tidy
+
+Eval = Callable[[Mapping[str, Any]], Any]
+
+
+class RefPlan:
+    """A reference in ``in``: ``node``, ``node.output``, ``list.0``, ``list...``; or a node written in place."""
+
+    __slots__ = ("inline", "name", "segments", "span", "splice")
+
+    def __init__(
+        self,
+        name: str,
+        segments: tuple[int | str, ...] = (),
+        splice: bool = False,
+        inline: NodePlan | None = None,
+        span: Span | None = None,
+    ) -> None:
+        self.name = name
+        self.segments = segments
+        self.splice = splice
+        self.inline = inline
+        self.span = span
+
+    @property
+    def refs(self) -> frozenset[str]:
+        if self.inline is not None:
+            return self.inline.refs
+        return frozenset((self.name, *(s for s in self.segments if isinstance(s, str))))
+
+    def get(self, f: Frame, it: Any, owner: str) -> Any:
+        """The value referred to.
+
+        Raises
+        ------
+        OpError
+            If there is none.
+        """
+        if self.inline is not None:
+            return self.inline.evaluate(f, it, f.unique(owner + "_in"))
+        if self.name == "it":
+            value = it
+            if value is None:
+                raise OpError("`it` is the value above, and nothing stands above")
+        else:
+            value = f.env.get(self.name)
+            if value is None and self.name not in f.env:
+                f.unknown_name(self.name, self.span)
+                return UNKNOWN
+        for s in self.segments:
+            value = step(f, value, s, self.name)
+        if self.splice:
+            if isinstance(value, Turns):
+                return value.turns
+            if isinstance(value, Record):
+                return Values(value.values())
+            if not isinstance(value, (Values, type(UNKNOWN))):
+                raise OpError(f"`{self.name}...` splices a list; `{self.name}` is one value")
+            return value
+        if isinstance(value, Turns):
+            return value.last
+        return value
+
+
+def step(f: Frame, value: Any, segment: int | str, name: str) -> Any:
+    """One segment of a reference: an element, an output, or a weight of a node."""
+    if value is UNKNOWN:
+        return value
+    if isinstance(segment, str) and isinstance(value, (Values, Turns)):
+        index = f.env.get(segment)
+        if isinstance(index, int):
+            segment = index
+        elif isinstance(index, (Late, Real)):
+            from archgraph.ir.real import NeedsValue
+
+            raise NeedsValue(index)
+    if isinstance(value, Turns):
+        if isinstance(segment, int):
+            value = value.turns
+        else:
+            value = value.last
+    if isinstance(segment, int):
+        if isinstance(value, Record):
+            value = Values(value.values())
+        if not isinstance(value, Values):
+            if segment == 0:
+                return value
+            raise OpError(f"`{name}` is one value; it has no part {segment}")
+        if not -len(value) <= segment < len(value):
+            raise OpError(f"`{name}` has {len(value)} parts; there is no {segment}")
+        return value[segment]
+    if isinstance(value, Record):
+        if segment in value:
+            return value[segment]
+        raise OpError(f"`{name}` has no output `{segment}`", ", ".join(value), segment)
+    if isinstance(value, Values) and value and all(isinstance(v, Record) and segment in v for v in value):
+        return Values(v[segment] for v in value)
+    if isinstance(value, Ref):
+        found = _named_part(f, value, segment)
+        if found is not None:
+            return found
+    raise OpError(f"`{name}` has no output or weight `{segment}`")
+
+
+def _named_part(f: Frame, value: Ref, segment: str) -> Ref | None:
+    """The only output under its own name, or the weight of a node as a value."""
+    index = value.ref[0]
+    if index < 0:
+        return None
+    node = f.nodes[index]
+    outputs = [n for n, _ in node.callee.outputs] if node.op is None else list(getattr(node.op, "outputs", ()))
+    if segment in outputs and len(outputs) == 1:
+        return value
+    if node.op is None:
+        return None
+    types = tuple(None if r is None else _type_of(f, r) for r in node.inputs)
+    assert isinstance(node.op, Op)
+    for w in node.op.weights(*types):
+        if w.name == segment:
+            cls = get_op("get_weight")
+            assert cls is not None
+            path = f"{node.name}.{w.name}"
+            op = cls.make(path=path, shape=w.shape, dtype=w.dtype)
+            out = op.infer(f)
+            k = f.add(f.unique(path.replace(".", "_")), op, (), (out,) if not isinstance(out, tuple) else out)
+            return f.refs(k)[0]
+    return None
+
+
+def _type_of(f: Frame, ref: tuple[int, int]) -> Any:
+    return f.inputs[ref[1]][1] if ref[0] < 0 else f.nodes[ref[0]].types[ref[1]]
+
+
+class NodePlan:
+    """A compiled node. Subclasses implement `run`; `evaluate` adds what every node may say."""
+
+    __slots__ = ("at", "conditional", "flags", "is_source", "names", "otherwise", "refs", "shape", "spans")
+
+    def __init__(self, at: Callable[[], Span | None]) -> None:
+        self.at = at
+        self.conditional: tuple[Eval, Callable[[], Span | None]] | None = None
+        self.otherwise: RefPlan | float | None = None
+        self.names: tuple[str, ...] | None = None
+        self.shape: ShapePattern | None = None
+        self.flags: frozenset[str] = frozenset()
+        self.refs: frozenset[str] = frozenset()
+        self.is_source = False
+
+    def evaluate(self, f: Frame, it: Any, name: str) -> Any:
+        """Add the node to the frame and return its value; faults are recorded and give `UNKNOWN`."""
+        before = f.span
+        f.span = self.at()
+        try:
+            if self.conditional is not None:
+                fn, at = self.conditional
+                if not f.truth(fn, at()):
+                    return self.skipped(f, it, name)
+            value = self.run(f, it, name)
+            if self.names is not None:
+                value = self._spread(f, value, name)
+            if self.shape is not None:
+                value = self._shaped(f, value, name)
+            return value
+        except FAULTS as error:
+            return f.caught(error, f.span)
+        finally:
+            f.span = before
+
+    def run(self, f: Frame, it: Any, name: str) -> Any:
+        raise AssertionError
+
+    def first_input(self, f: Frame, it: Any, name: str) -> Any:
+        """What a skipped node passes on."""
+        return it
+
+    def skipped(self, f: Frame, it: Any, name: str) -> Any:
+        if isinstance(self.otherwise, RefPlan):
+            return self.otherwise.get(f, it, name)
+        if self.otherwise is not None:
+            cls = get_op("full")
+            assert cls is not None
+            op = cls.make(shape=(), value=self.otherwise)
+            out = op.infer(f)
+            assert not isinstance(out, tuple)
+            return f.refs(f.add(f.unique(name), op, (), (out,)))[0]
+        value = self.first_input(f, it, name)
+        if value is None:
+            raise OpError("a skipped node passes its first input on, and this one has none", hint="say `else:`")
+        return value
+
+    def _spread(self, f: Frame, value: Any, name: str) -> Any:
+        assert self.names is not None
+        if value is UNKNOWN:
+            for n in self.names:
+                if n != "_":
+                    f.env[n] = UNKNOWN
+            return value
+        parts = list(value.values()) if isinstance(value, Record) else value
+        if isinstance(value, Turns):
+            parts = value.turns
+        if isinstance(value, Ref):
+            parts = [value]
+        if len(parts) != len(self.names):
+            raise OpError(f"`as` names {len(self.names)} outputs; there are {len(parts)}")
+        for n, v in zip(self.names, parts, strict=True):
+            if n != "_":
+                f.env[n] = v
+        return value
+
+    def _shaped(self, f: Frame, value: Any, name: str) -> Any:
+        assert self.shape is not None
+        first = value
+        while isinstance(first, (Values, Record)) and first:
+            first = next(iter(first.values())) if isinstance(first, Record) else first[0]
+        if isinstance(first, Turns):
+            first = first.last
+        if not isinstance(first, Ref):
+            return value
+        stated = self.shape.match(first.type, f.env, f.require, f"`{name}`")
+        if stated is not first.type:
+            index, out = first.ref
+            if index >= 0:
+                types = f.nodes[index].types
+                f.nodes[index] = f.nodes[index].replace(types=(*types[:out], stated, *types[out + 1 :]))
+            if first is value:
+                return Ref(first.ref, stated)
+            first.type = stated
+        return value
+
+
+class OpPlan(NodePlan):
+    """An op or block call."""
+
+    __slots__ = ("attrs", "given", "inputs", "kwinputs", "late_target", "overlay", "static", "target", "word")
+
+    def __init__(self, at: Callable[[], Span | None]) -> None:
+        super().__init__(at)
+        self.word = ""
+        #: Op class or Block; None if a param decides.
+        self.target: Any = None
+        self.late_target: Eval | None = None
+        self.inputs: list[RefPlan | list[RefPlan]] | None = None
+        self.kwinputs: dict[str, RefPlan | list[RefPlan]] | None = None
+        #: name → (constant?, value or evaluator, span)
+        self.attrs: dict[str, tuple[bool, Any, Callable[[], Span | None]]] = {}
+        self.static: Op | None = None
+        self.given: dict[str, RefPlan | None] | None = None
+        #: Attributes as written, for targets known at run time only: (compiler, raw mapping).
+        self.overlay: Any = None
+
+    # -- inputs --------------------------------------------------------------------------------------------------
+
+    def first_input(self, f: Frame, it: Any, name: str) -> Any:
+        for first in (self.inputs or (), list((self.kwinputs or {}).values())):
+            if first:
+                got = self._one(f, first[0], it, name)
+                if isinstance(got, Values) and (len(self.inputs or ()) == 1):
+                    return got[0] if got else None
+                return got
+        return it
+
+    def _one(self, f: Frame, plan: RefPlan | list[RefPlan], it: Any, name: str) -> Any:
+        if isinstance(plan, list):
+            items = Values()
+            for p in plan:
+                v = p.get(f, it, name)
+                if p.splice and isinstance(v, Values):
+                    items.extend(v)
+                else:
+                    items.append(v)
+            return items
+        return plan.get(f, it, name)
+
+    def _positional(self, f: Frame, it: Any, name: str) -> list[Any]:
+        if self.inputs is None:
+            return [] if it is None else [it]
+        found: list[Any] = []
+        for p in self.inputs:
+            v = self._one(f, p, it, name)
+            if isinstance(p, RefPlan) and p.splice and isinstance(v, Values):
+                found.extend(v)
+            else:
+                found.append(v)
+        return found
+
+    # -- running -------------------------------------------------------------------------------------------------
+
+    def run(self, f: Frame, it: Any, name: str) -> Any:
+        target, preset = self.target, None
+        if self.late_target is not None:
+            target, preset = self.resolve(f)
+        if isinstance(target, Block):
+            return self.call(f, it, name, target, preset)
+        return self.apply(f, it, name, target, preset)
+
+    def resolve(self, f: Frame) -> tuple[Any, tuple[tuple[str, Any], ...] | None]:
+        """What a target param stands for."""
+        assert self.late_target is not None
+        value = self.late_target(f.env)
+        if isinstance(value, OpRef):
+            return value.target, value.attrs
+        if isinstance(value, str):
+            block = f.block.file.find(value)
+            if block is not None:
+                return block, None
+            cls = get_op(value)
+            if cls is not None:
+                return cls, None
+            raise OpError(f"`{self.word}` is `{value}`, and there is no such op or block")
+        raise OpError(f"`{self.word}` is {value!r}; a block or op is needed")
+
+    def attributes(self, f: Frame, target: Any, preset: tuple[tuple[str, Any], ...] | None) -> dict[str, Any]:
+        """Evaluated attributes, those of the param's own value first."""
+        attrs = self.attrs
+        if self.overlay is not None:
+            attrs = self.overlay(target)
+        found: dict[str, Any] = dict(preset) if preset else {}
+        for key, (const, value, at) in attrs.items():
+            if const:
+                found[key] = value
+                continue
+            try:
+                found[key] = tidy(f.value(value, None))
+            except FAULTS as error:
+                f.caught(error, at())
+                raise Failed from None
+        return found
+
+    def apply(self, f: Frame, it: Any, name: str, cls: type[Op], preset: Any = None) -> Any:
+        """Add a leaf op."""
+        try:
+            op = self.static if self.static is not None else self._instance(f, cls, preset)
+        except Failed:
+            self._operands(f, it, name, cls)
+            return UNKNOWN
+        refs = self._operands(f, it, name, cls)
+        if refs is None:
+            return UNKNOWN
+        types = tuple([None if r is None else r.type for r in refs])
+        check_operands(cls, types)
+        outs = op.infer(f, *types)
+        many = isinstance(outs, tuple)
+        more: dict[str, Any] = {}
+        if self.flags:
+            more["flags"] = self.flags
+        if self.given is not None:
+            more["weights"] = self._given(f, it, name, op, types)
+        index = f.add(
+            f.unique(name),
+            op,
+            tuple([None if r is None else r.ref for r in refs]),
+            outs if many else (outs,),  # type: ignore[arg-type]
+            **more,
+        )
+        f.made[f.nodes[index].name] = Made(index, cls, op)
+        out = f.refs(index)
+        if not many:
+            return out[0]
+        return Record(zip(_output_names(op, len(out)), out, strict=True))
+
+    def _instance(self, f: Frame, cls: type[Op], preset: Any) -> Op:
+        values = self.attributes(f, cls, preset)
+        try:
+            return cls.from_mapping(values)
+        except AttributeValueError:
+            for key, value in values.items():
+                a = cls.by_name.get(key)
+                kind = a.kind if a is not None else cls.extra
+                if kind is None or (a is not None and value is None and a.default is None and not a.required):
+                    continue
+                try:
+                    kind.convert(value)
+                except AttributeValueError as error:
+                    at = self.attrs[key][2]() if key in self.attrs else f.span
+                    f.fault("type/attribute", at, f"`{key}` of `{cls.op_name}`", error.expected, error.found)
+            raise Failed from None
+
+    def _operands(self, f: Frame, it: Any, name: str, cls: type[Op]) -> list[Ref | None] | None:
+        """References for the operands; None where one of them failed."""
+        operands = cls.operands
+        if not operands and self.inputs is None and self.kwinputs is None:
+            return []
+        found: list[Any]
+        if self.kwinputs is not None:
+            by_name = {o.name: k for k, o in enumerate(operands)}
+            found = [None] * len(operands)
+            for key, p in self.kwinputs.items():
+                if key not in by_name:
+                    raise OpError(f"`{cls.op_name}` has no operand `{key}`", ", ".join(by_name), key)
+                found[by_name[key]] = self._one(f, p, it, name)
+            if operands and operands[-1].variadic and isinstance(found[-1], Values):
+                found[-1:] = list(found[-1])
+        else:
+            found = self._positional(f, it, name)
+        if operands and operands[-1].variadic:
+            flat: list[Any] = []
+            for v in found:
+                if isinstance(v, (Values, Turns)):
+                    flat.extend(r for _, r in flatten(v) if True) if not holds_unknown(v) else flat.append(UNKNOWN)
+                else:
+                    flat.append(v)
+            found = flat
+        refs: list[Ref | None] = []
+        for k, v in enumerate(found):
+            if isinstance(v, Turns):
+                v = v.last
+            if isinstance(v, Record) and len(v) >= 1 and self.inputs is None:
+                v = next(iter(v.values()))
+            if v is UNKNOWN:
+                return None
+            if v is not None and not isinstance(v, Ref):
+                what = operands[k].name if k < len(operands) else str(k)
+                if is_value(v):
+                    raise OpError(f"operand `{what}` is a list; name one of its values, or splice it with `...`")
+                raise OpError(f"operand `{what}` is a number, not a tensor", hint="use `formula`, or `constant`")
+            refs.append(v)
+        n = len(operands)
+        variadic = bool(operands) and operands[-1].variadic
+        if len(refs) > n and not variadic:
+            raise OpError(f"`{cls.op_name}` takes {n} operand{'s' * (n != 1)}; {len(refs)} are given")
+        for k, o in enumerate(operands):
+            if not o.optional and (k >= len(refs) or refs[k] is None):
+                hint = "nothing stands above: say `in:`" if not refs else None
+                raise OpError(f"`{cls.op_name}` needs the operand `{o.name}`", hint=hint)
+        if not variadic:
+            refs += [None] * (n - len(refs))
+        return refs
+
+    def _given(self, f: Frame, it: Any, name: str, op: Op, types: Any) -> tuple[tuple[str, Any], ...]:
+        assert self.given is not None
+        owned = {w.name: w for w in op.weights(*types)}
+        found: list[tuple[str, Any]] = []
+        for key, plan in self.given.items():
+            if plan is None:
+                found.append((key, None))
+                continue
+            v = plan.get(f, it, name)
+            if not isinstance(v, Ref):
+                raise OpError(f"the weight `{key}` must be one tensor")
+            if key not in owned:
+                raise OpError(f"`{op.op_name}` has no weight `{key}`", ", ".join(owned), key)
+            if v.type.shape != owned[key].shape:
+                raise OpError(f"the weight `{key}` has another shape", str(list(owned[key].shape)), str(v.type))
+            found.append((key, v.ref))
+        missing = [w for w in owned if w not in self.given]
+        if missing:
+            raise OpError(f"`weights` must give every weight; `{missing[0]}` is missing")
+        return tuple(found)
+
+    def call(self, f: Frame, it: Any, name: str, block: Block, preset: Any = None) -> Any:
+        """Add a call of a block."""
+        from archgraph.spec.elaborate import call_block
+
+        try:
+            args = self.attributes(f, block, preset)
+        except Failed:
+            args = None
+        values = self._block_inputs(f, it, name, block)
+        if args is None or values is None:
+            return UNKNOWN
+        if self.given is not None:
+            raise OpError("`weights` can be given to ops; a block takes them as inputs")
+        return call_block(f, name, block, args, values, self.flags)
+
+    def _block_inputs(self, f: Frame, it: Any, name: str, block: Block) -> dict[str, Any] | None:
+        declared = list(block.inputs)
+        found: dict[str, Any] = {}
+        if self.kwinputs is not None:
+            for key, p in self.kwinputs.items():
+                if key not in block.inputs:
+                    raise OpError(f"`{block.name}` has no input `{key}`", ", ".join(declared) or "no inputs", key)
+                found[key] = self._one(f, p, it, name)
+            first = declared[0] if declared else None
+            if first is not None and first not in found and it is not None and not block.inputs[first].optional:
+                found[first] = it
+        else:
+            given = self._positional(f, it, name)
+            if self.inputs is None and len(given) == 1 and isinstance(given[0], Record):
+                named = given[0]
+                if all(k in block.inputs for k in named):
+                    return dict(named)
+                given = [next(iter(named.values()))]
+            if self.inputs is None and not declared:
+                given = []
+            if len(given) > len(declared):
+                n = len(declared)
+                raise OpError(f"`{block.name}` takes {n} input{'s' * (n != 1)}; {len(given)} are given")
+            found = dict(zip(declared, given, strict=False))
+        if any(holds_unknown(v) for v in found.values()):
+            return None
+        return found
+
+
+class Failed(Exception):
+    """A fault was recorded already."""
+
+
+def _output_names(op: Op, n: int) -> list[str]:
+    names = list(op.outputs)
+    return names if len(names) == n else [str(k) for k in range(n)]
+
+
+class FormulaPlan(NodePlan):
+    """``formula:`` element-wise arithmetic on named values."""
+
+    __slots__ = ("given", "roots", "tree")
+
+    def __init__(self, at: Callable[[], Span | None], tree: Expr, given: RefPlan | None) -> None:
+        super().__init__(at)
+        self.tree = tree
+        self.given = given
+        self.roots: tuple[str, ...] = tuple(sorted(tree.names))
+
+    def first_input(self, f: Frame, it: Any, name: str) -> Any:
+        return it if self.given is None else self.given.get(f, it, name)
+
+    def run(self, f: Frame, it: Any, name: str) -> Any:
+        from archgraph.spec.formula import close
+
+        here = it if self.given is None else self.given.get(f, it, name)
+        tree, operands, values = close(f, self.tree, here)
+        if any(v is UNKNOWN for v in values):
+            return UNKNOWN
+        cls = get_op("formula")
+        assert cls is not None
+        op = cls((tree, operands))
+        types = tuple(v.type for v in values)
+        out = op.infer(f, *types)
+        assert not isinstance(out, tuple)
+        index = f.add(f.unique(name), op, tuple(v.ref for v in values), (out,), flags=self.flags)
+        return f.refs(index)[0]
+
+
+class ChainPlan(NodePlan):
+    """A list: each item takes the value above."""
+
+    __slots__ = ("items", "start")
+
+    def __init__(self, at: Callable[[], Span | None], items: list[tuple[str | None, NodePlan]]) -> None:
+        super().__init__(at)
+        self.items = items
+        self.start: RefPlan | None = None
+
+    def first_input(self, f: Frame, it: Any, name: str) -> Any:
+        return it if self.start is None else self.start.get(f, it, name)
+
+    def run(self, f: Frame, it: Any, name: str) -> Any:
+        value = self.first_input(f, it, name)
+        last = len(self.items) - 1
+        for k, (label, plan) in enumerate(self.items):
+            own = label or (name if k == last else f.unique(f"{name}_{k}"))
+            value = plan.evaluate(f, value, own)
+            if label is not None:
+                f.env[label] = value
+        return value
+
+
+class ResidualPlan(NodePlan):
+    """``residual:`` the input plus what the branch makes of it."""
+
+    __slots__ = ("branch", "given", "shortcut")
+
+    def __init__(
+        self, at: Callable[[], Span | None], branch: NodePlan, shortcut: NodePlan | None, given: RefPlan | None
+    ) -> None:
+        super().__init__(at)
+        self.branch = branch
+        self.shortcut = shortcut
+        self.given = given
+
+    def first_input(self, f: Frame, it: Any, name: str) -> Any:
+        return it if self.given is None else self.given.get(f, it, name)
+
+    def run(self, f: Frame, it: Any, name: str) -> Any:
+        x = self.first_input(f, it, name)
+        if isinstance(x, Record):
+            x = next(iter(x.values()))
+        y = self.branch.evaluate(f, x, f.unique(name + "_branch"))
+        if self.shortcut is not None:
+            x = self.shortcut.evaluate(f, x, "shortcut" if "shortcut" not in f.taken else f.unique(name + "_shortcut"))
+        if holds_unknown(x) or holds_unknown(y):
+            return UNKNOWN
+        if not isinstance(x, Ref) or not isinstance(y, Ref):
+            raise OpError("a residual adds one value to one value")
+        if x.type.shape != y.type.shape:
+            return f.fault(
+                "shape/residual",
+                f.span,
+                "the branch does not have the shape of what it is added to",
+                expected=str(x.type),
+                found=str(y.type),
+                hint="a `shortcut:` can bring the input to the branch's shape" if self.shortcut is None else None,
+            )
+        cls = get_op("add")
+        assert cls is not None
+        op = cls.make()
+        out = op.infer(f, x.type, y.type)
+        assert not isinstance(out, tuple)
+        return f.refs(f.add(f.unique(name), op, (x.ref, y.ref), (out,)))[0]
+
+
+class SwitchPlan(NodePlan):
+    """``switch:`` a static choice; ``switch: training`` one at run time (see `archgraph.spec.regions`)."""
+
+    __slots__ = ("cases", "given", "selector")
+
+    def __init__(
+        self, at: Callable[[], Span | None], selector: Eval, cases: dict[Any, NodePlan], given: RefPlan | None
+    ) -> None:
+        super().__init__(at)
+        self.selector = selector
+        self.cases = cases
+        self.given = given
+
+    def first_input(self, f: Frame, it: Any, name: str) -> Any:
+        return it if self.given is None else self.given.get(f, it, name)
+
+    def run(self, f: Frame, it: Any, name: str) -> Any:
+        value = f.value(self.selector, None)
+        if isinstance(value, (Late, Real)) and free(value):
+            from archgraph.ir.real import NeedsValue
+
+            raise NeedsValue(value)
+        if isinstance(value, Dim):
+            raise OpError("a switch needs a known value", ", ".join(map(show_key, self.cases)), str(value))
+        for key, plan in self.cases.items():
+            if key == value and isinstance(key, bool) == isinstance(value, bool):
+                return plan.evaluate(f, self.first_input(f, it, name), name)
+        raise OpError("no case fits", ", ".join(map(show_key, self.cases)), show_key(value))
+
+
+def show_key(key: Any) -> str:
+    """A case's key as written."""
+    return str(key).lower() if isinstance(key, bool) else str(key)
+
+
+class ValuePlan(NodePlan):
+    """A name standing as a node: the value itself."""
+
+    __slots__ = ("ref",)
+
+    def __init__(self, at: Callable[[], Span | None], ref: RefPlan) -> None:
+        super().__init__(at)
+        self.ref = ref
+
+    def run(self, f: Frame, it: Any, name: str) -> Any:
+        return self.ref.get(f, it, name)
+
+
+class GroupPlan(NodePlan):
+    """Named nodes in one mapping, without a path segment: the value is that of the last one."""
+
+    __slots__ = ("body", "given")
+
+    def __init__(self, at: Callable[[], Span | None], body: GraphPlan, given: RefPlan | None = None) -> None:
+        super().__init__(at)
+        self.body = body
+        self.given = given
+
+    def first_input(self, f: Frame, it: Any, name: str) -> Any:
+        return it if self.given is None else self.given.get(f, it, name)
+
+    def run(self, f: Frame, it: Any, name: str) -> Any:
+        value = self.body.run(f, self.first_input(f, it, name))
+        if self.body.outputs is not None:
+            return self.body.output_value(f)
+        return value
+
+
+class SharePlan(OpPlan):
+    """``share: node``: the same op, attributes and weights again."""
+
+    __slots__ = ("owner",)
+
+    def __init__(self, at: Callable[[], Span | None], owner: str) -> None:
+        super().__init__(at)
+        self.owner = owner
+
+    def run(self, f: Frame, it: Any, name: str) -> Any:
+        from archgraph.spec.elaborate import call_block
+
+        made = f.made.get(self.owner)
+        if made is None:
+            value = f.env.get(self.owner)
+            if value is UNKNOWN:
+                return UNKNOWN
+            if isinstance(value, Ref) and value.ref[0] >= 0:
+                made = f.made.get(f.nodes[value.ref[0]].name)
+        if made is None:
+            raise OpError(f"there is no node `{self.owner}` above to share weights with")
+        owner = f.nodes[made.index]
+        if isinstance(made.target, Block):
+            values = self._block_inputs(f, it, name, made.target)
+            if values is None:
+                return UNKNOWN
+            return call_block(f, name, made.target, made.args, values, self.flags, share=(owner.name,))
+        refs = self._operands(f, it, name, made.target)
+        if refs is None:
+            return UNKNOWN
+        op: Op = made.args
+        types = tuple(None if r is None else r.type for r in refs)
+        check_operands(made.target, types)
+        outs = op.infer(f, *types)
+        before = tuple(None if r is None else _type_of(f, r) for r in owner.inputs)
+        mine = [(w.name, w.shape) for w in op.weights(*types)]
+        theirs = [(w.name, w.shape) for w in op.weights(*before)]
+        if mine != theirs:
+            raise OpError(f"the weights of `{self.owner}` do not fit here", str(theirs), str(mine))
+        many = isinstance(outs, tuple)
+        index = f.add(
+            f.unique(name),
+            op,
+            tuple(None if r is None else r.ref for r in refs),
+            outs if many else (outs,),  # type: ignore[arg-type]
+            share=(owner.name,) if mine else None,
+            flags=self.flags,
+        )
+        out = f.refs(index)
+        return out[0] if not many else Record(zip(_output_names(op, len(out)), out, strict=True))
+
+
+class OutputPlan:
+    """One entry of ``outputs``."""
+
+    __slots__ = ("at", "name", "ref", "when")
+
+    def __init__(self, name: str, ref: RefPlan, when: Eval | None, at: Callable[[], Span | None]) -> None:
+        self.name = name
+        self.ref = ref
+        self.when = when
+        self.at = at
+
+
+class GraphPlan:
+    """A compiled body: named nodes in order, and its outputs."""
+
+    __slots__ = ("indexed", "items", "outputs", "refs")
+
+    def __init__(self, items: list[tuple[str, NodePlan]], outputs: list[OutputPlan] | None) -> None:
+        self.items = items
+        self.outputs = outputs
+        refs: frozenset[str] = frozenset()
+        for _, plan in items:
+            refs |= plan.refs
+        for o in outputs or ():
+            refs |= o.ref.refs
+        self.refs = refs
+
+    def run(self, f: Frame, it: Any) -> Any:
+        """Run every node; returns the last value."""
+        env = f.env
+        for name, plan in self.items:
+            it = plan.evaluate(f, it, name)
+            if name != "_":
+                env[name] = it
+        return it
+
+    def output_value(self, f: Frame) -> Any:
+        """The value of ``outputs``: a single one by itself, several as a record."""
+        assert self.outputs is not None
+        found = Record()
+        for o in self.outputs:
+            try:
+                if o.when is not None and not f.truth(o.when, o.at()):
+                    continue
+                found[o.name] = o.ref.get(f, None, o.name)
+            except FAULTS as error:
+                found[o.name] = f.caught(error, o.at())
+        return found
+
+
+LOOP_WORDS: Final = ("repeat", "for", "each", "map")

@@ -53,7 +53,7 @@ def call_function(name: str, function: HostFunction, args: tuple[Any, ...]) -> A
                 return _symbolic(name, function, args)
             if not isinstance(arg, (int, float)) and not is_foreign(arg) and name != "int":
                 raise EvalError(f"`{name}` needs numbers, found {describe(arg)}")
-    result = guarded(function.body, *args)
+    result = guarded(name, function.body, *args)
     if isinstance(result, float) and not math.isfinite(result):
         raise EvalError(f"`{name}` has no finite result")
     if isinstance(result, int) and not -(2**63) < result < 2**63:
@@ -64,12 +64,12 @@ def call_function(name: str, function: HostFunction, args: tuple[Any, ...]) -> A
 def _symbolic(name: str, function: HostFunction, args: tuple[Any, ...]) -> Any:
     if name == "clamp":
         x, low, high = args
-        return guarded(apply, "min", guarded(apply, "max", x, low), high)
+        return guarded(name, apply, "min", guarded(name, apply, "max", x, low), high)
     if name == "int" and isinstance(args[0], Dim):
         return args[0]
     if name in SYMBOLIC_FUNCTIONS:
-        return guarded(apply, name, *args)
-    return guarded(function.body, *args)
+        return guarded(name, apply, name, *args)
+    return guarded(name, function.body, *args)
 
 
 def _arity(function: HostFunction) -> str:

@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from typing import Final, NoReturn
 
-from archgraph.spec.expr_tree import (
+from archgraph.ir.expr import (
     Attr,
     Binary,
     BoolOp,
@@ -45,7 +45,7 @@ _TOKEN: Final = re.compile(
     re.VERBOSE | re.DOTALL | re.ASCII,
 )
 _KEYWORDS: Final = frozenset(("and", "or", "not", "in", "if", "else", "for", "true", "false", "null"))
-_FOREIGN: Final = {"True": "true", "False": "false", "None": "null", "is": "==", "lambda": None}
+_FOREIGN: Final = {"True": "true", "False": "false", "None": "null", "is": "=="}
 
 # Binding powers; the loop in `_Parser.operand` goes on while the next operator binds at least as strongly as asked.
 _OR, _AND, _NOT, _COMPARE, _BIT_OR, _BIT_AND, _SUM, _PRODUCT, _SIGN, _POWER = range(1, 11)
@@ -139,7 +139,9 @@ class _Parser:
         hint = None
         if message is None:
             message = "the expression ends too early" if kind == "end" else f"`{value}` is not expected here"
-            if self.at and kind in ("name", "num", "str", "(", "["):
+            if value in _FOREIGN:
+                hint = f"write `{_FOREIGN[value]}`"
+            elif self.at and kind in ("name", "num", "str", "(", "["):
                 hint = "an operator or comma is missing before it"
             elif kind == "=":
                 hint = "comparison is written `==`"
@@ -279,7 +281,7 @@ class _Parser:
                 return self.call(value, offset)
             if value in _FOREIGN:
                 word = _FOREIGN[value]
-                raise ExprError(f"`{value}` is not a name", offset, len(value), f"write `{word}`" if word else None)
+                raise ExprError(f"`{value}` is not a name", offset, len(value), f"write `{word}`")
             return Name(value, offset=offset)
         if kind == "num":
             self.advance()

@@ -86,8 +86,8 @@ def is_foreign(value: Any) -> bool:
     return not isinstance(value, _HOST)
 
 
-def guarded(function: Callable[..., Any], *args: Any) -> Any:
-    """The result of `function`, its arithmetic errors and plain `TypeError` as `EvalError`.
+def guarded(name: str, function: Callable[..., Any], *args: Any) -> Any:
+    """The result of `function`, called `name` in messages; its arithmetic errors and plain `TypeError` as `EvalError`.
 
     Subclasses of `TypeError` pass: an undecided symbolic condition is one, and callers wait for it.
     """
@@ -100,11 +100,11 @@ def guarded(function: Callable[..., Any], *args: Any) -> Any:
     except ValueError as error:
         if type(error) is not ValueError:
             raise
-        raise EvalError(f"outside the domain: {', '.join(map(describe, args))}") from None
+        raise EvalError(f"`{name}` is not defined for {', '.join(map(describe, args))}") from None
     except TypeError as error:
         if type(error) is not TypeError:
             raise
-        raise EvalError(f"not defined for {' and '.join(map(describe, args))}") from None
+        raise EvalError(f"`{name}` is not defined for {' and '.join(map(describe, args))}") from None
 
 
 _BINARY: Final[dict[str, Callable[[Any, Any], Any]]] = {
@@ -124,11 +124,8 @@ def binary_value(op: str, a: Any, b: Any) -> Any:
     """`a op b`, bounded."""
     if op == "**" and isinstance(b, (int, float)) and abs(b) > MAX_EXPONENT:
         raise EvalError(f"the exponent {b} is beyond {MAX_EXPONENT}")
-    if isinstance(a, (int, float)) and isinstance(b, (int, float)):
-        return _bounded(guarded(_BINARY[op], a, b))
-    if is_foreign(a) or is_foreign(b):
-        if _is_number_like(a) and _is_number_like(b):
-            return guarded(_BINARY[op], a, b)
+    if _is_number_like(a) and _is_number_like(b):
+        return _bounded(guarded(op, _BINARY[op], a, b))
     if op == "+" and isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
         return sized((*a, *b))
     if op == "*" and isinstance(a, (list, tuple)) and _is_number_like(b):
@@ -144,7 +141,7 @@ def unary_value(op: str, a: Any) -> Any:
         raise EvalError(f"`~` needs a whole number, found {describe(a)}; a condition is negated by `not`")
     if isinstance(a, (int, float, Dim, Real)):
         function = {"-": operator.neg, "+": operator.pos, "~": operator.invert}[op]
-        return _bounded(guarded(function, a))
+        return _bounded(guarded(op, function, a))
     raise EvalError(f"`{op}` is not defined for {describe(a)}")
 
 
@@ -207,7 +204,7 @@ def compare_values(op: str, a: Any, b: Any) -> Any:
     if op == "not in":
         return not contains(a, b)
     if _is_number_like(a) and _is_number_like(b):
-        return guarded(_ORDER[op], a, b)
+        return guarded(op, _ORDER[op], a, b)
     raise EvalError(f"`{op}` is not defined for {describe(a)} and {describe(b)}")
 
 
@@ -281,7 +278,7 @@ def whole(value: Any, what: str = "an index") -> int:
         return value
     if not is_foreign(value):
         raise EvalError(f"{what} is a whole number, found {describe(value)}")
-    at: int = guarded(operator.index, value)
+    at: int = guarded(what, operator.index, value)
     return at
 
 

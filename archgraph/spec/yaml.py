@@ -21,7 +21,7 @@ import yaml
 from archgraph.ir.diagnostics import Collector, Diagnostic, Span, SpecError, remember_source
 from archgraph.spec.yaml_dump import dump_yaml
 from archgraph.spec.yaml_hints import Damage, damage_diagnostics, syntax_diagnostic
-from archgraph.spec.yaml_scalars import Refused, number_text, quote, resolve
+from archgraph.spec.yaml_scalars import Refused, clip, number_text, quote, resolve
 
 __all__ = ["MAX_BYTES", "MAX_DEPTH", "Mark", "YList", "YMap", "dump_yaml", "load_yaml", "read_source", "span_of"]
 
@@ -72,11 +72,15 @@ class YList(list[Any]):
 
 
 def span_of(container: YMap | YList, at: Key | None = None, *, key: bool = False) -> Span:
-    """The span of a container's value at a key or index, of that key itself, or of the whole container."""
+    """The span of a container's value at a key or index, or of that key itself.
+
+    Without `at`, or for a key that a mapping lacks, the span of the container.
+    """
     if at is None:
         mark = container.mark
     elif isinstance(container, YMap):
-        mark = container.pos[at][0 if key else 1]
+        marks = container.pos.get(at)
+        mark = container.mark if marks is None else marks[0 if key else 1]
     else:
         mark = container.pos[int(at)]
     return _span(container.file, mark)
@@ -157,6 +161,12 @@ class _Frame:
         self.quoted: list[Any] | None = None
         self.damage: list[Damage] | None = None
 
+    def quote(self, at: Any) -> None:
+        """Note that the scalar filed under `at` stands in quotes."""
+        if self.quoted is None:
+            self.quoted = []
+        self.quoted.append(at)
+
 
 class _Reader:
     """Builds the tree from parser events, without recursion."""
@@ -191,6 +201,8 @@ class _Reader:
                 elif type(event) not in skipped:
                     break
         except yaml.MarkedYAMLError as error:
+            for frame in (*self.stack, self.top):
+                self._report_damage(frame)
             self.faults.add(syntax_diagnostic(error, self.file))
             return None
         finally:
@@ -219,7 +231,7 @@ class _Reader:
     def _open(self, event: Any) -> None:
         start = event.start_mark
         if event.anchor is not None or event.tag is not None:
-            self._decoration(event, (start.line, start.column, start.line, start.column + 1))
+            self._decoration(event, (start.line, start.column, 0, 0))
         self.stack.append(self.top)
         if len(self.stack) > MAX_DEPTH:
             self._fault("yaml/depth", (start.line, start.column, 0, 0), f"more than {MAX_DEPTH} levels of nesting")
@@ -233,9 +245,7 @@ class _Reader:
         mark = node.mark = (start.line, start.column, end.line, end.column)
         if frame.quoted is not None:
             node.quoted = frozenset(frame.quoted)
-        if frame.damage is not None:
-            for fault in damage_diagnostics(frame.damage, self.file):
-                self.faults.add(fault)
+        self._report_damage(frame)
         self.top = self.stack.pop()
         self._attach(node, mark, True)
 
@@ -244,7 +254,7 @@ class _Reader:
         node = frame.node
         if not frame.is_map:
             if not plain:
-                frame.quoted = [*(frame.quoted or ()), len(node)]
+                frame.quote(len(node))
             node.append(value)
             node.pos.append(mark)
         elif frame.key is _EXPECT:
@@ -256,7 +266,7 @@ class _Reader:
             node.pos[key] = (frame.key_mark, mark)
             frame.key = _EXPECT
             if not plain:
-                frame.quoted = [*(frame.quoted or ()), key]
+                frame.quote(key)
 
     def _resolve(self, text: str, mark: Mark) -> Any:
         """The value of a plain scalar that was not met before."""
@@ -280,7 +290,7 @@ class _Reader:
         frame = self.top
         if not frame.in_flow:
             hint = "write `null` if that is meant, else check the indentation of what follows"
-            self._fault("yaml/null", frame.key_mark, f"`{frame.key}` has no value", hint=hint)
+            self._fault("yaml/null", frame.key_mark, f"`{clip(_shown(frame.key))}` has no value", hint=hint)
             return
         previous = next(reversed(frame.node), None)
         before = None
@@ -289,8 +299,13 @@ class _Reader:
         self._damaged(str(frame.key), frame.key_mark, before, empty=True)
 
     def _damaged(self, text: str, mark: Mark, before: Mark | None = None, empty: bool = False) -> None:
-        frame = self.top
-        frame.damage = [*(frame.damage or ()), Damage(text, mark, before, empty)]
+        if self.top.damage is None:
+            self.top.damage = []
+        self.top.damage.append(Damage(text, mark, before, empty))
+
+    def _report_damage(self, frame: _Frame) -> None:
+        for fault in damage_diagnostics(frame.damage or (), self.file):
+            self._add(fault)
 
     def _odd_key(self, value: Any, mark: Mark) -> Any:
         """A key that is not a fresh string. Returns the key to file the value under."""
@@ -304,7 +319,9 @@ class _Reader:
             first = next(key for key in node if key == value)
             same = "" if type(first) is type(value) else " (keys that compare equal)"
             note = (_span(self.file, node.pos[first][0]), "first written here")
-            self._fault("yaml/duplicate", mark, f"the key `{_shown(value)}` is written twice{same}", notes=(note,))
+            self._fault(
+                "yaml/duplicate", mark, f"the key `{clip(_shown(value))}` is written twice{same}", notes=(note,)
+            )
         else:
             return value
         return f"{mark}"
@@ -313,8 +330,10 @@ class _Reader:
         start, end = event.start_mark, event.end_mark
         mark = (start.line, start.column, end.line, end.column)
         text = "*" + event.anchor
-        hint = f"quote it if it is text: `{quote(text)}`"
-        self._fault("yaml/alias", mark, f"`{text}` is a YAML alias; aliases are not part of the language", hint=hint)
+        hint = f"quote it if it is text: `{quote(clip(text))}`"
+        self._fault(
+            "yaml/alias", mark, f"`{clip(text)}` is a YAML alias; aliases are not part of the language", hint=hint
+        )
         self._attach(text + str(mark), mark, True)
 
     def _decoration(self, event: Any, mark: Mark) -> None:
@@ -323,8 +342,11 @@ class _Reader:
             what, text = "anchor", "&" + event.anchor
         else:
             what, text = "tag", event.tag.replace("tag:yaml.org,2002:", "!!")
+        mark = (mark[0], mark[1], mark[0], mark[1] + len(text))
         hint = f"quote it if it is text that starts with `{text[0]}`"
-        self._fault(f"yaml/{what}", mark, f"`{text}` is a YAML {what}; {what}s are not part of the language", hint=hint)
+        self._fault(
+            f"yaml/{what}", mark, f"`{clip(text)}` is a YAML {what}; {what}s are not part of the language", hint=hint
+        )
 
     def _document(self, event: Any) -> None:
         if event.tags:
@@ -336,7 +358,15 @@ class _Reader:
             raise SpecError(*self.faults.diagnostics)
 
     def _fault(self, code: str, mark: Mark, message: str, **more: Any) -> None:
-        self.faults.error(code, _span(self.file, mark), message, **more)
+        self._add(Diagnostic(code, _span(self.file, mark), message, **more))
+
+    def _add(self, fault: Diagnostic) -> None:
+        """Record a fault; with too many of them the reading ends, so that a file of faults costs no time."""
+        self.faults.add(fault)
+        if len(self.faults) >= self.faults.limit:
+            raise SpecError(
+                *self.faults.diagnostics, Diagnostic("limit/errors", None, f"too many errors in {self.file}")
+            )
 
 
 def _shown(key: Key) -> str:

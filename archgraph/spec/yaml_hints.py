@@ -9,13 +9,13 @@ from typing import Final, NamedTuple
 import yaml
 
 from archgraph.ir.diagnostics import Diagnostic, Span, source_lines
-from archgraph.spec.yaml_scalars import quote
+from archgraph.spec.yaml_scalars import clip, quote
 
 __all__ = ["Damage", "damage_diagnostics", "syntax_diagnostic"]
 
 _FLOW_END: Final = re.compile(r"expected ',' or '[]}]'")
 _INDEX: Final = re.compile(r"([A-Za-z_][\w.]*)\[(\d+)\]")
-_ENTRY: Final = re.compile(r"(?:^|(?<=[\[{,]))\s*(?:[\w.$^-]+:\s+)?(?=\S)")
+_ENTRY: Final = re.compile(r"(?:^|(?<=[{,])|(?<=[\s,\[]\[)|(?<=^\[))\s*(?:[\w.$^-]+:\s+)?(?=\S)")
 
 
 def syntax_diagnostic(error: yaml.MarkedYAMLError, file: str) -> Diagnostic:
@@ -43,19 +43,21 @@ def _hint(problem: str, context: str, line: str, column: int, first: str) -> str
     if "mapping values are not allowed" in problem:
         return f"quote text that holds `: `: {_quoted_value(line)}" if line.count(": ") > 1 else "check the indentation"
     if "alias" in context or "anchor" in context or " tag" in context:
-        return f"quote text that starts with `{char_before(line, column)}`"
+        return f"quote text that starts with `{_indicator(line, column)}`"
     if "escape character" in problem:
         return "a backslash needs single quotes, or doubling"
     if "quoted scalar" in context:
         return "close the quotation mark"
     if _FLOW_END.search(problem) or "flow node" in context:
         return _flow_hint(line, column, char, first)
+    if "unexpected ':'" in problem:
+        return f"in flow style quote text that holds `:`: `{quote(clip(_entry_at(line, column)))}`"
     if "expected key" in problem or "expected ':'" in problem or "block end" in problem or "'-' indicator" in problem:
         return "check the indentation, and that the key is followed by `: `"
     return None
 
 
-def char_before(line: str, column: int) -> str:
+def _indicator(line: str, column: int) -> str:
     """The indicator that the scanner stumbled over: `*`, `&` or `!` at or left of `column`."""
     found = re.search(r"[*&!](?=[^*&!]*$)", line[: column + 1])
     return found[0] if found else line[column : column + 1]
@@ -67,9 +69,9 @@ def _flow_hint(line: str, column: int, char: str, first: str) -> str | None:
     entry = _entry_at(line, column)
     index = _INDEX.fullmatch(entry)
     if index:
-        return f"write `{index[1]}.{index[2]}`, or quote it: `{quote(entry)}`"
+        return f"write `{index[1]}.{index[2]}`, or quote it: `{quote(clip(entry))}`"
     if entry and char in ("[", "]", "{", "}", "?", "'", '"'):
-        return f"in flow style quote text that holds `{char}`: `{quote(entry)}`"
+        return f"in flow style quote text that holds `{char}`: `{quote(clip(entry))}`"
     return "close the bracket, and separate entries by commas" if first is not line else None
 
 
@@ -97,7 +99,7 @@ def _entry_at(line: str, column: int) -> str:
 
 def _quoted_value(line: str) -> str:
     key, _, value = line.strip().partition(": ")
-    return f"`{key}: {quote(value.strip())}`"
+    return f"`{clip(key)}: {quote(clip(value.strip()))}`"
 
 
 class Damage(NamedTuple):
@@ -132,20 +134,20 @@ def damage_diagnostics(pieces: Sequence[Damage], file: str) -> Iterator[Diagnost
             at += 1
         whole = _source(file, first.mark, last.mark) if balance == 0 else None
         message = "a comma in flow style ends a text" if last is not first else "unbalanced parentheses"
-        shown = f": `{quote(whole)}`" if whole else ""
+        shown = f": `{quote(clip(whole))}`" if whole else ""
         yield Diagnostic("yaml/flow", _span(file, first.mark, last.mark), message, hint=f"quote the text{shown}")
 
 
 def _empty_diagnostic(piece: Damage, file: str) -> Diagnostic:
-    message = f"`{piece.text}` has no value"
+    message = f"`{clip(piece.text)}` has no value"
     name, colon, rest = piece.text.partition(":")
     if colon and rest:
-        hint = f"put a space after the colon: `{name}: {rest}`"
+        hint = f"put a space after the colon: `{clip(name)}: {clip(rest)}`"
     else:
         whole = _source(file, piece.before, piece.mark) if piece.before else None
         hint = "write `null` if that is meant"
         if whole:
-            hint = f"quote it? a comma ends a text in flow style: `{quote(whole)}`; or {hint}"
+            hint = f"quote it? a comma ends a text in flow style: `{quote(clip(whole))}`; or {hint}"
     return Diagnostic("yaml/null", _span(file, piece.mark, piece.mark), message, hint=hint)
 
 

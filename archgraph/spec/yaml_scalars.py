@@ -6,7 +6,7 @@ import math
 import re
 from typing import Final
 
-__all__ = ["Refused", "Scalar", "number_text", "quote", "resolve"]
+__all__ = ["Refused", "Scalar", "clip", "number_text", "quote", "resolve"]
 
 Scalar = str | int | float | bool | None
 
@@ -44,6 +44,11 @@ class Refused(Exception):
         self.spelling = spelling
 
 
+def clip(text: str) -> str:
+    """`text`, shortened for a message."""
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
 def resolve(text: str) -> Scalar:
     """The value of an unquoted scalar. Raises `Refused` where stock PyYAML or YAML 1.2 would read another one."""
     if text and text[0] not in _SUSPECT:
@@ -63,7 +68,7 @@ def resolve(text: str) -> Scalar:
     if _YAML11_DATE.fullmatch(text):
         raise Refused(f"some YAML readers take `{text}` for a date", f"`{quote(text)}`")
     if _YAML11_INT.fullmatch(text) or _YAML11_FLOAT.fullmatch(text) or _YAML12_NUMBER.fullmatch(text):
-        raise Refused(f"YAML readers differ on `{text}`", _spelling(text))
+        raise Refused(f"YAML readers differ on `{clip(text)}`", _spelling(text))
     return text
 
 
@@ -76,15 +81,17 @@ def _number(text: str, whole: bool) -> int | float:
         return int(text)
     value = float(text)
     if not math.isfinite(value):
-        raise Refused(f"`{text}` is beyond the largest float", "a smaller number, or text in quotes")
+        raise Refused(f"`{clip(text)}` is beyond the largest float", "a smaller number, or text in quotes")
     if not _YAML11_FLOAT.fullmatch(text):
-        raise Refused(f"`{text}` is a number for some YAML readers and text for others", f"`{number_text(value)}`")
+        raise Refused(
+            f"`{clip(text)}` is a number for some YAML readers and text for others", f"`{number_text(value)}`"
+        )
     return value
 
 
 def _spelling(text: str) -> str:
     """What to write for something that is a number to at least one reader."""
-    as_text = f"`{quote(text)}` for text"
+    as_text = f"`{quote(clip(text))}` for text"
     plain = text.lstrip("+-").replace("_", "").lower()
     sign = "-" if text.startswith("-") else ""
     value: int | float

@@ -31,8 +31,11 @@ def test_symbols() -> None:
     cx = Recorder()
     assert broadcast(cx, (b, n, 4), (1, 4), (n, 1)) == (b, n, 4)
     assert cx.guards == []
-    assert broadcast(cx, (b, n), (b, m)) == (b, n)
-    assert [str(cond) for cond, _ in cx.guards] == ["M == N"]
+    assert broadcast(cx, (b, n), (b, 2 * (n // 2))) == (b, n)
+    assert [str(cond) for cond, _ in cx.guards] == ["2*(N//2) == N"]
+    with pytest.raises(OpError, match="don't broadcast") as unequal:
+        broadcast(cx, (b, n), (b, m))
+    assert unequal.value.hint == "sizes that are equal carry one name, not `N` and `M`"
     assert broadcast(cx, (n,), (7,)) == (7,)
     with pytest.raises(OpError):
         broadcast(cx, (n,), (n + 1,))

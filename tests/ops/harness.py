@@ -158,7 +158,8 @@ class EagerEmitter:
 
     def size(self, dim: Num) -> int:
         if isinstance(dim, Dim):
-            unknown = symbols(dim) - self._symbols
+            # what takes no operand finds its sizes among the values around it
+            unknown = symbols(dim) - self._symbols if self.in_types else ()
             assert not unknown, f"{dim} can't be computed from the operands' sizes"
         found = at(dim, self.env)
         assert type(found) is int, dim

@@ -9,7 +9,8 @@ from archgraph.ir.diagnostics import Collector, Span, did_you_mean
 from archgraph.spec.compile import Compiler, _Fn, bad_name
 from archgraph.spec.expr import BoolOp, Expr
 from archgraph.spec.model import PARAM_TYPES, Block, Input, Local, Param, SpecFile
-from archgraph.spec.plan import GroupPlan, LoopPlan, NodePlan, OpPlan
+from archgraph.spec.loops import LoopPlan
+from archgraph.spec.plan import GroupPlan, NodePlan, OpPlan
 from archgraph.spec.yaml import YList, YMap, load_yaml, span_of
 
 VERSION: Final = 1

@@ -1,0 +1,1 @@
+"""Analyses: a graph in, a value out; numbers or closed forms, without torch."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from archgraph.ir.dim import Num
 from archgraph.ir.types import TensorType
@@ -40,6 +40,8 @@ class Scan(Op, name="scan"):
     xs: int = attr(COUNT, doc="number of walked operands")
     carry: int = attr(COUNT, doc="number of carried operands")
     free = True
+    #: Path segments of each region's nodes below the node.
+    segments: ClassVar[tuple[tuple[str, ...], ...]] = ((),)
     undrawable = "takes a region"
 
     def infer(self, cx: Context, *types: Any) -> TensorType | tuple[TensorType, ...]:
@@ -61,6 +63,8 @@ class SwitchTraining(Op, name="switch_training"):
     """
 
     free = True
+    #: Path segments of each region's nodes below the node (``train`` and ``eval`` are methods of torch's modules).
+    segments: ClassVar[tuple[tuple[str, ...], ...]] = (("in_training",), ("in_eval",))
     undrawable = "takes regions"
 
     def infer(self, cx: Context, *types: Any) -> TensorType | tuple[TensorType, ...]:

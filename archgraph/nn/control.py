@@ -1,0 +1,69 @@
+"""Control flow: a choice by the module's mode, and a loop along an axis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Switch(nn.Module):
+    """One of two modules by mode, on the same arguments.
+
+    Parameters
+    ----------
+    in_training, in_eval : torch.nn.Module
+    """
+
+    def __init__(self, in_training: nn.Module, in_eval: nn.Module) -> None:
+        super().__init__()
+        self.in_training = in_training
+        self.in_eval = in_eval
+
+    def forward(self, *args: Any) -> Any:
+        return self.in_training(*args) if self.training else self.in_eval(*args)
+
+
+class Scan(nn.Module):
+    """A loop along an axis: walks values, carries some, collects others.
+
+    The body is an argument, since it is registered at the node's own path. It takes one slice of every walked value
+    (without the axis), the carried values and all further arguments, and returns the next carried values and one slice
+    of every collected value.
+
+    Parameters
+    ----------
+    xs, carry : int
+        Numbers of walked and carried values.
+    dim : int
+        The axis that is walked, and that collected values get.
+    reverse : bool
+        Walk from the end; collected values keep the order of what is walked.
+    """
+
+    def __init__(self, xs: int, carry: int, dim: int = 0, reverse: bool = False) -> None:
+        super().__init__()
+        self.xs = xs
+        self.carry = carry
+        self.dim = dim
+        self.reverse = reverse
+
+    def forward(self, body: nn.Module, *args: Any) -> Tensor | tuple[Tensor, ...]:
+        walked = [x.unbind(self.dim) for x in args[: self.xs]]
+        carried = list(args[self.xs : self.xs + self.carry])
+        others = args[self.xs + self.carry :]
+        turns = list(zip(*walked, strict=True))
+        collected: list[tuple[Tensor, ...]] = []
+        for slices in reversed(turns) if self.reverse else turns:
+            out = body(*slices, *carried, *others)
+            values = out if isinstance(out, tuple) else (out,)
+            carried = list(values[: self.carry])
+            collected.append(values[self.carry :])
+        if self.reverse:
+            collected.reverse()
+        found = (*carried, *[torch.stack(column, self.dim) for column in zip(*collected, strict=True)])
+        return found if len(found) > 1 else found[0]
+
+    def extra_repr(self) -> str:
+        return f"xs={self.xs}, carry={self.carry}, dim={self.dim}, reverse={self.reverse}"

@@ -18,19 +18,23 @@ Sizes: TypeAlias = tuple[Num, ...]
 
 
 class PerAxis(Kind):
-    """One whole number per spatial axis; how many there are is known when an op states its ``rank``."""
+    """One whole number per spatial axis; how many there are is known when an op states its ``rank``.
 
-    def __init__(self, low: int, words: tuple[str, ...] = (), optional: bool = False) -> None:
+    ``optional``: null instead of all; ``none``: null instead of one.
+    """
+
+    def __init__(self, low: int, words: tuple[str, ...] = (), *, optional: bool = False, none: bool = False) -> None:
         self.low = low
         self.words = words
         self.optional = optional
+        self.none = none
 
     def convert(self, value: Any) -> Any:
         return value
 
     def of(self, rank: int) -> Kind:
         """The kind for ``rank`` axes."""
-        kind = IntsKind(rank, self.low, self.words)
+        kind = IntsKind(rank, self.low, self.words, self.none)
         return OptionalKind(kind) if self.optional else kind
 
 

@@ -216,6 +216,8 @@ def _excerpt(at: Span, sources: Sources) -> list[str]:
     line = known[at.line - 1]
     start = min(at.column - 1, len(line))
     end = start + 1 if at.end_column is None else max(start + 1, min(at.end_column - 1, len(line)))
+    skipped = max(0, start - 2 * _MAX_WIDTH)  # a line may have a million characters
+    line, start, end = line[skipped : start + 2 * _MAX_WIDTH], start - skipped, end - skipped
     cells = [_cell(char, index) for index, char in enumerate(line)]
     first, last = _window([width for _, width in cells], start, end)
     lead, trail = "…" * (first > 0), "…" * (last < len(line))

@@ -17,10 +17,10 @@ _MAX_KEY: Final = 500  # YAML finds the colon of a key within 1024 characters
 _FLOW_HEIGHT: Final = 3
 
 # Conservative: text that is surely one plain scalar. Block style allows commas, brackets and quotes, but not in front.
-_FIRST: Final = r"[A-Za-z0-9_$^(/+.<=~-]"
+_FIRST: Final = r"[\w$^(/+.<=~-]"
 _INNER: Final = r"\w$^()+*/.<>=&|~%'@!-"
-_PLAIN_FLOW: Final = re.compile(f"{_FIRST}(?:[ {_INNER}]*[{_INNER}])?", re.ASCII)
-_PLAIN_BLOCK: Final = re.compile(rf"{_FIRST}(?:[ ,\[\]{{}}\"{_INNER}]*[,\[\]{{}}\"{_INNER}])?", re.ASCII)
+_PLAIN_FLOW: Final = re.compile(f"{_FIRST}(?:[ {_INNER}]*[{_INNER}])?")
+_PLAIN_BLOCK: Final = re.compile(rf"{_FIRST}(?:[ ,\[\]{{}}\"{_INNER}]*[,\[\]{{}}\"{_INNER}])?")
 _NOT_PLAIN: Final = re.compile(r"[-.]($|[\s.-])")
 
 
@@ -85,10 +85,9 @@ def _is_leaf(value: Any, height: int) -> bool:
     if height == 0:
         return False
     values = value.values() if isinstance(value, Mapping) else value
-    nested = [item for item in values if _is_container(item) and item]
-    if sum(isinstance(item, Mapping) for item in nested) > 1:
+    if sum(isinstance(item, Mapping) for item in values) > 1:
         return False
-    return all(_is_leaf(item, height - 1) for item in nested)
+    return all(_is_leaf(item, height - 1) for item in values if _is_container(item) and item)
 
 
 def _flow(value: Any, depth: int, *, in_flow: bool) -> str:

@@ -117,20 +117,19 @@ class Damage(NamedTuple):
 
 def damage_diagnostics(pieces: Sequence[Damage], file: str) -> Iterator[Diagnostic]:
     """One diagnostic for each text that was cut, showing it in quotes as it stands in the source."""
+    # A key with unbalanced parentheses and without a value is there twice; once is enough.
+    pieces = [piece for piece in pieces if not (piece.empty and _balance(piece.text))]
     at = 0
     while at < len(pieces):
         first = last = pieces[at]
         balance = _balance(first.text)
         at += 1
-        if first.empty and balance == 0:
+        if first.empty:
             yield _empty_diagnostic(first, file)
             continue
         while balance > 0 and at < len(pieces):
             last = pieces[at]
             balance += _balance(last.text)
-            at += 1
-        # The last piece of a mapping is also reported as a key without a value.
-        while at < len(pieces) and pieces[at].empty and pieces[at].mark <= last.mark:
             at += 1
         whole = _source(file, first.mark, last.mark) if balance == 0 else None
         message = "a comma in flow style ends a text" if last is not first else "unbalanced parentheses"

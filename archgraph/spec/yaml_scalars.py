@@ -99,10 +99,10 @@ def _spelling(text: str) -> str:
         return f"`{sign}{plain.lstrip('0') or '0'}` for a decimal number (leading zeros mean octal to some), {as_text}"
     try:
         value = int(plain, 0) if plain.startswith(("0x", "0o", "0b")) else float(plain)
-    except ValueError:  # sexagesimal, or nothing but underscores
+    except ValueError:  # sexagesimal, infinity, or nothing but underscores
         return as_text
     if not math.isfinite(value):
-        return as_text + " (YAML has no spelling of infinity or nan that all readers share)"
+        return as_text
     if isinstance(value, float) and not re.search("[.e]", plain):
         value = int(plain)
     if abs(value) >= 2**63 and isinstance(value, int):

@@ -20,6 +20,7 @@ from archgraph.spec.plan import (
     FormulaPlan,
     GraphPlan,
     GroupPlan,
+    ListPlan,
     NodePlan,
     OpPlan,
     OutputPlan,
@@ -35,7 +36,7 @@ from archgraph.spec.yaml import YList, YMap, span_of
 META: Final = frozenset(
     {"op", "in", "when", "else", "as", "shape", "unused", "frozen", "repeat", "for", "each", "map", "label", "weights"}
 )
-FORMS: Final = ("op", "formula", "residual", "switch", "share", "graph")
+FORMS: Final = ("op", "formula", "residual", "switch", "share", "graph", "list")
 _FORM_KEYS: Final[dict[str, frozenset[str]]] = {
     "formula": frozenset({"formula", "in", "when", "else", "as", "shape", "repeat", "for", "each", "map", "label"}),
     "residual": frozenset(
@@ -44,6 +45,7 @@ _FORM_KEYS: Final[dict[str, frozenset[str]]] = {
     "switch": frozenset(
         {"switch", "cases", "in", "when", "else", "as", "shape", "repeat", "for", "each", "map", "label"}
     ),
+    "list": frozenset({"list", "when", "else", "as"}),
     "share": frozenset({"share", "in", "when", "else", "as", "shape", "repeat", "for", "each", "map", "label"}),
     "graph": frozenset(
         {
@@ -720,6 +722,16 @@ class Compiler:
             return ResidualPlan(at, branch, shortcut, given)
         if form == "switch":
             return self.switch(raw, given, refs)
+        if form == "list":
+            if isinstance(raw["list"], YList):
+                many = self.refs(raw["list"], raw, "list", refs)
+                return ListPlan(at, None, many if isinstance(many, list) else [])
+            tree = self.expr(raw["list"], raw, "list")
+            if tree is None:
+                return None
+            refs |= tree.names
+            self.indexed |= tree.names
+            return ListPlan(at, tree, [])
         body = self.body(raw["graph"], raw, "graph", raw.get("outputs"), raw)
         refs |= body.refs
         if not looped:
@@ -1013,7 +1025,7 @@ class _Source:
 
     def __call__(self, env: Mapping[str, Any]) -> Any:
         from archgraph.spec.expr import Attr, Name, Splice
-        from archgraph.spec.values import Record, Turns, Values, is_value
+        from archgraph.spec.values import Record, Turns, Values, host_lists, is_value
 
         tree = self.tree.obj if isinstance(self.tree, Splice) else self.tree
         if isinstance(tree, Name) and is_value(env.get(tree.name)):
@@ -1026,7 +1038,11 @@ class _Source:
                 return value[tree.name]
             if isinstance(value, Values) and all(isinstance(v, Record) and tree.name in v for v in value):
                 return Values(v[tree.name] for v in value)
-        return self.fn(env)
+        lists = host_lists(tree.names, env)
+        found = self.fn({**env, **lists} if lists else env)
+        if lists and isinstance(found, (tuple, list)) and all(map(is_value, found)):
+            return Values(found)
+        return found
 
 
 class _Overlay:

@@ -21,13 +21,17 @@ _ABSENT: Final = ("absent",)
 
 
 class Result:
-    """A memoised elaboration: the graph and how its outputs are grouped; ``graph`` is None where it failed."""
+    """A memoised elaboration: the graph and how its outputs are grouped; ``graph`` is None where it failed.
 
-    __slots__ = ("args", "graph", "structure")
+    ``kept`` numbers the values passed in that the graph reads; None: all.
+    """
 
-    def __init__(self, graph: Graph | None, structure: Any) -> None:
+    __slots__ = ("graph", "kept", "structure")
+
+    def __init__(self, graph: Graph | None, structure: Any, kept: tuple[int, ...] | None = None) -> None:
         self.graph = graph
         self.structure = structure
+        self.kept = kept
 
 
 class Order:

@@ -145,6 +145,7 @@ def parse_text(text: str, file: str = "<text>", stack: tuple[str, ...] = ()) -> 
             if block.name in spec.blocks:
                 continue
             spec.used[block.name] = block
+    faults.raise_if_any()
     spec.libraries = tuple(libraries)
     parser.second = True
     parser.compile()

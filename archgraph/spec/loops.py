@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from archgraph.ir.diagnostics import Span
 from archgraph.ir.dim import Dim, Num, SymbolicTruth
+from archgraph.ir.graph import Graph
 from archgraph.ir.real import Late, NeedsValue
 from archgraph.ops.base import OpError
 from archgraph.spec.elaborate import Result, add_call
@@ -94,11 +95,14 @@ class RegionPlan(NodePlan):
                 for suffix, ref in flatten(value):
                     outputs.append((suffix.lstrip(".") or "out", ref.ref))
                 graph = inner.finish(tuple(outputs), (), f"{f.block.name}.{_plain(name)}")
-                result = Result(graph, template(value))
+                graph, kept = read_inputs(graph)
+                result = Result(graph, template(value), kept)
             if len(session.faults) == faults:
                 session.memo[memo_key] = result
         if result.graph is None:
             return UNKNOWN
+        if result.kept is not None:
+            refs = [refs[k] for k in result.kept]
         return add_call(f, name, result, refs, tuple(late), self.flags)
 
     def _outputs(self, inner: Frame, last: Any) -> Any:
@@ -372,11 +376,11 @@ class LoopPlan(NodePlan):
         else:
             for k, v in enumerate(found):
                 outputs += [(f"{k}{s}", r.ref) for s, r in flatten(v)]
-        graph = inner.finish(tuple(outputs), (), f"{f.block.name}.{name}")
+        graph, kept = read_inputs(inner.finish(tuple(outputs), (), f"{f.block.name}.{name}"))
         index = f.add(
             f.unique(name),
             None,
-            tuple(r.ref for r in refs),
+            tuple(r.ref for r in (refs if kept is None else [refs[k] for k in kept])),
             graph.output_types,
             callees=(graph,),
             late=tuple((n, Late(n)) for n in graph.late),
@@ -436,6 +440,33 @@ class LoopPlan(NodePlan):
         if found and all(isinstance(v, Record) for v in found):
             return Record((k, Values(v[k] for v in found)) for k in found[0])
         return found
+
+
+def read_inputs(graph: Graph) -> tuple[Graph, tuple[int, ...] | None]:
+    """The graph without inputs that nothing reads, and the numbers of those kept (None: all)."""
+    used = {r[1] for node in graph.nodes for r in node.inputs if r is not None and r[0] < 0}
+    used |= {r[1] for node in graph.nodes for _, r in node.weights if r is not None and r[0] < 0}
+    used |= {r[1] for _, r in graph.outputs if r[0] < 0}
+    if len(used) == len(graph.inputs):
+        return graph, None
+    kept = tuple(k for k in range(len(graph.inputs)) if k in used)
+    number = {k: n for n, k in enumerate(kept)}
+
+    def move(r: Any) -> Any:
+        return r if r is None or r[0] >= 0 else (-1, number[r[1]])
+
+    nodes = tuple(
+        n.replace(inputs=tuple(map(move, n.inputs)), weights=tuple((w, move(r)) for w, r in n.weights))
+        if any(r is not None and r[0] < 0 for r in (*n.inputs, *(r for _, r in n.weights)))
+        else n
+        for n in graph.nodes
+    )
+    return (
+        graph.replace(
+            inputs=tuple(graph.inputs[k] for k in kept), nodes=nodes, outputs=tuple((o, move(r)) for o, r in graph.outputs)
+        ),
+        kept,
+    )
 
 
 def _rebased(f: Frame, inner: Frame, refs: list[Ref], value: Any, name: str) -> Any:

@@ -266,6 +266,19 @@ class Parser:
             return Param(name, kind, value=_frozen(first), choices=tuple(_frozen(c) for c in choices), span=span)
         compiler = Compiler(block, self.faults)
         refs: set[str] = set()
+        if isinstance(raw, str) and raw.startswith("$"):
+            source = self.file.params.get(raw[1:])
+            if source is None:
+                near = did_you_mean(raw[1:], self.file.params)
+                self.faults.error(
+                    "name/unknown",
+                    span,
+                    f"the file has no param `{raw[1:]}`",
+                    hint=f"did you mean `${near}`?" if near else None,
+                )
+                return Param(name, "expr", value=0, span=span)
+            _, passed = compiler.text(raw, container, name, refs)
+            return Param(name, source.kind, default=passed, names=frozenset(refs), choices=source.choices, span=span)
         if isinstance(raw, YMap) and "op" in raw:
             if not self.file.libraries and not self.file.blocks and not self.second:
                 return Param(name, "op", span=span)

@@ -16,7 +16,7 @@ from archgraph.spec.expr import Expr, compile
 from archgraph.spec.frame import FAULTS, Frame, Made
 from archgraph.spec.model import Block, OpRef
 from archgraph.spec.patterns import ShapePattern
-from archgraph.spec.values import UNKNOWN, Record, Ref, Turns, Values, flatten, holds_unknown, is_value, tidy
+from archgraph.spec.values import UNKNOWN, Record, Ref, Turns, Values, flatten, holds_unknown, host_lists, is_value, tidy
 
 Eval = Callable[[Mapping[str, Any]], Any]
 
@@ -663,6 +663,34 @@ class ValuePlan(NodePlan):
 
     def run(self, f: Frame, it: Any, name: str) -> Any:
         return self.ref.get(f, it, name)
+
+
+class ListPlan(NodePlan):
+    """``list:`` several values as one list, named one by one or by an expression over lists of values."""
+
+    __slots__ = ("items", "tree")
+
+    def __init__(self, at: Callable[[], Span | None], tree: Expr | None, items: list[RefPlan]) -> None:
+        super().__init__(at)
+        self.tree = tree
+        self.items = items
+
+    def run(self, f: Frame, it: Any, name: str) -> Any:
+        found = Values()
+        if self.tree is None:
+            for p in self.items:
+                v = p.get(f, it, name)
+                if p.splice and isinstance(v, Values):
+                    found.extend(v)
+                else:
+                    found.append(v)
+            return UNKNOWN if holds_unknown(found) else found
+        if any(f.env.get(n) is UNKNOWN for n in self.tree.names):
+            return UNKNOWN
+        value = compile(self.tree)({**f.env, **host_lists(self.tree.names, f.env)})
+        if not isinstance(value, (tuple, list)) or not all(map(is_value, value)):
+            raise OpError("`list` makes a list of tensors", "a list", str(value))
+        return Values(value)
 
 
 class GroupPlan(NodePlan):

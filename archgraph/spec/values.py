@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from archgraph.ir.graph import ValueRef
@@ -56,6 +56,20 @@ UNKNOWN: Final = Unknown()
 def is_value(x: object) -> bool:
     """Whether ``x`` is made of tensors (or unknown), not a host value."""
     return isinstance(x, (Ref, Record, Values, Turns, Unknown))
+
+
+def host_lists(names: Iterable[str], env: Mapping[str, Any]) -> dict[str, Any]:
+    """Lists of values among ``names`` as host tuples, so that expressions can slice, reverse and join them."""
+    found: dict[str, Any] = {}
+    for n in names:
+        value = env.get(n)
+        if isinstance(value, Turns):
+            found[n] = tuple(value.turns)
+        elif isinstance(value, Record):
+            found[n] = tuple(value.values())
+        elif isinstance(value, Values):
+            found[n] = tuple(value)
+    return found
 
 
 def flatten(value: Any) -> Iterator[tuple[str, Ref]]:

@@ -12,10 +12,11 @@ from numbers import Rational
 from types import EllipsisType
 from typing import Any, TypeAlias
 
-from archgraph.ir._monomial import ONE, Interner, Monomial, monomial, multiply, power, symbol_atom
+from archgraph.ir._monomial import ONE, Interner, Monomial, TooLarge, monomial, multiply, power, symbol_atom
 from archgraph.ir._text import text
 
 _CACHE_LIMIT = 1 << 14
+_MAX_WORK = 1 << 18  # products of terms in one multiplication, about a second
 
 
 class Dim:
@@ -25,7 +26,7 @@ class Dim:
     the result is constant; with floats, proper fractions, ``/`` and symbolic exponents it gives a lazy
     :class:`archgraph.ir.real.Real`.  Comparisons and ``bool`` answer when bounds decide them, else raise
     ``SymbolicTruth``.  ``==`` is identity of polynomials; use :func:`archgraph.ir.dim.eq` where "unknown" must not
-    read as "different".
+    read as "different".  Expressions too large to compute with raise ``TooLarge``.
     """
 
     __slots__ = ("__weakref__", "_free", "_lower", "_upper", "terms")
@@ -53,7 +54,7 @@ class Dim:
         return result
 
     def __radd__(self, other: Num) -> Num:
-        return self + other
+        return self + other if other.__class__ is int else _foreign("+", other, self)
 
     def __sub__(self, other: Num) -> Num:
         if other.__class__ is not Dim and other.__class__ is not int:
@@ -67,7 +68,11 @@ class Dim:
     def __rsub__(self, other: Num) -> Num:
         if other.__class__ is not int:
             return _foreign("-", other, self)
-        return _combine(self, -1, other, 1)
+        key = other, self
+        result = _differences.get(key)
+        if result is None:
+            result = _remember(_differences, key, _combine(self, -1, other, 1))
+        return result
 
     def __neg__(self) -> Dim:
         return self * -1  # type: ignore[return-value]
@@ -85,7 +90,7 @@ class Dim:
         return result
 
     def __rmul__(self, other: Num) -> Num:
-        return self * other
+        return self * other if other.__class__ is int else _foreign("*", other, self)
 
     def __floordiv__(self, other: Num) -> Num:
         if other.__class__ is not Dim and other.__class__ is not int:
@@ -249,7 +254,7 @@ def terms_of(x: Num) -> Mapping[Monomial, int]:
 def _combine(a: Dim, i: int, b: Num, j: int) -> Num:
     """``i*a + j*b`` for ``i, j`` of +1 or -1."""
     total = dict(a.terms) if i == 1 else {mono: -c for mono, c in a.terms.items()}
-    for mono, c in [(ONE, b)] if isinstance(b, int) else b.terms.items():
+    for mono, c in ((ONE, b),) if isinstance(b, int) else b.terms.items():
         c = total.get(mono, 0) + j * c
         if c:
             total[mono] = c
@@ -261,6 +266,8 @@ def _combine(a: Dim, i: int, b: Num, j: int) -> Num:
 def _product(a: Dim, b: Num) -> Num:
     if isinstance(b, int):
         return make({mono: c * b for mono, c in a.terms.items()}) if b else 0
+    if len(a.terms) * len(b.terms) > _MAX_WORK:
+        raise TooLarge(f"a product of symbolic expressions of {len(a.terms)} and {len(b.terms)} terms")
     total: dict[Monomial, int] = {}
     for m, c in a.terms.items():
         for n, d in b.terms.items():

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from archgraph.ir._algebra import Num
 
 SMALLEST = 1  # sizes and counts are positive
-_FUEL = 6  # relaxations tried in a row; each multiplies the work by at most the number of arguments
-_MAX_DEGREE = 12  # expanding a monomial of degree n makes up to 2**n terms
+_FUEL = 8  # what a chain of relaxations may cost: one per quotient, an extremum as many as it has arguments
+_MAX_EXPANSION = 1 << 12  # terms; beyond it no bound is found
 
 Terms = Mapping[Monomial, int]
 
@@ -101,7 +101,10 @@ def _lower(terms: Terms, denominator: int, fuel: int) -> int | None:
             if relaxed is None:
                 continue
             return _better(best, _lower(relaxed[0], relaxed[1] * denominator, fuel - 1))
-        cases = [_lower(_replace(rest, cofactors, arg), denominator, fuel - 1) for arg in atom.args]
+        left = fuel - len(atom.args)
+        if left < 0:
+            continue
+        cases = [_lower(_replace(rest, cofactors, arg), denominator, left) for arg in atom.args]
         sign = -1 if atom.kind == "min" else 1
         if all(c * sign > 0 for _, c in cofactors):  # every argument gives a bound, so take the best
             for case in cases:
@@ -178,23 +181,26 @@ def _expanded_lower(terms: Terms, denominator: int) -> int | None:
         for atom, _ in mono.factors:
             if atom not in bounds:
                 bounds[atom] = _atom_bounds(atom)
+    lows = {atom: low for atom, (low, _) in bounds.items() if low is not None}
+    grows = len(lows) == len(bounds) and all(low >= 0 for low in lows.values())
+    if grows and all(c > 0 for mono, c in terms.items() if mono is not ONE):  # the common case, without expanding
+        least = sum(c * prod(lows[atom] ** power for atom, power in mono.factors) for mono, c in terms.items())
+        return -(-least // denominator)
+    if sum(prod(power + 1 for _, power in mono.factors) for mono in terms) > _MAX_EXPANSION:
+        return None
     total: dict[frozenset[tuple[Atom, int]], int] = {}
     constant = 0
     for mono, c in terms.items():
-        if any(bounds[atom][0] is None for atom, _ in mono.factors):
+        if any(atom not in lows for atom, _ in mono.factors):
             atom, power = mono.factors[0]
             high = bounds[atom][1]
             if len(mono.factors) > 1 or power > 1 or c > 0 or high is None:
                 return None
             constant += c * high
             continue
-        if mono.degree > _MAX_DEGREE:
-            return None
         partial: dict[frozenset[tuple[Atom, int]], int] = {frozenset(): c}
         for atom, power in mono.factors:
-            low = bounds[atom][0]
-            assert low is not None
-            choices = [(i, comb(power, i) * low ** (power - i)) for i in range(power + 1)]
+            choices = [(i, comb(power, i) * lows[atom] ** (power - i)) for i in range(power + 1)]
             partial = {
                 (key | {(atom, i)} if i else key): value * weight
                 for key, value in partial.items()
@@ -206,8 +212,10 @@ def _expanded_lower(terms: Terms, denominator: int) -> int | None:
     constant += total.pop(frozenset(), 0)
     for key, c in total.items():
         if c < 0:
-            widths = [(bounds[atom], power) for atom, power in key]
-            if any(high is None for (_, high), _ in widths):
-                return None
-            constant += c * prod((high - low) ** power for (low, high), power in widths)  # type: ignore[operator]
+            for atom, power in key:
+                high = bounds[atom][1]
+                if high is None:
+                    return None
+                c *= (high - lows[atom]) ** power
+            constant += c
     return -(-constant // denominator)

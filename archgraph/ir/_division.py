@@ -12,6 +12,7 @@ integer values and positive divisors:
 from __future__ import annotations
 
 from collections.abc import Iterable
+from heapq import heapify, heappop, heappush
 from math import gcd
 from typing import Literal
 
@@ -51,18 +52,22 @@ def _divide(a: Terms, b: Terms) -> tuple[Num, Num]:
     size = b[lead]
     quotient: dict[Monomial, int] = {}
     rest = dict(a)
-    done: set[Monomial] = set()
-    while pending := [mono for mono in rest if mono not in done]:
-        # Highest first: subtracting a multiple of b changes lower terms only, so that each is visited once.
-        mono = min(pending, key=_order)
-        done.add(mono)
+    # Highest first: subtracting a multiple of b changes lower terms only, so that each is final when its turn is over.
+    pending = [(mono.order, mono) for mono in rest]
+    heapify(pending)
+    while pending:
+        _, mono = heappop(pending)
         factor = mono_.divide(mono, lead)
-        times = 0 if factor is None else rest[mono] // size if size > 0 else -(rest[mono] // -size)
-        if factor is None or not times:
+        if factor is None or mono not in rest:
+            continue
+        times = rest[mono] // size if size > 0 else -(rest[mono] // -size)
+        if not times:
             continue
         quotient[factor] = times
         for other, c in b.items():
             target = multiply(factor, other)
+            if target not in rest:
+                heappush(pending, (target.order, target))
             left = rest.get(target, 0) - times * c
             if left:
                 rest[target] = left
@@ -126,10 +131,10 @@ def _cancel(rest: Num, b: Num, positive: bool) -> tuple[Num, Num] | None:
     shared = mono_.common([*above, *below])
     if shared is not ONE:
         return _strip(above, shared), _strip(below, shared)
-    factor = gcd(*below.values(), *(c for mono, c in above.items() if mono is not ONE))
-    if factor == 1 or (above.get(ONE, 0) % factor and not positive):
+    # Only the constant may leave a remainder, and only for positive b: floor(floor(x)/n) = floor(x/n) needs n > 0.
+    factor = gcd(*below.values(), *(c for mono, c in above.items() if mono is not ONE or not positive))
+    if factor == 1:
         return None
-    # Only the constant may leave a remainder, and floor(floor(x)/n) = floor(x/n) for positive n.
     reduced = {mono: c // factor for mono, c in above.items() if c // factor}
     return make(reduced), make({mono: c // factor for mono, c in below.items()})
 

@@ -22,6 +22,12 @@ T = TypeVar("T")
 
 _SYMBOL = re.compile(r"[^\W\d]\w*(\.\w+)*")
 _CACHE_LIMIT = 1 << 14
+_MAX_NAME = 10_000
+_MAX_DEGREE = 1_000
+
+
+class TooLarge(ValueError):
+    """An expression would grow beyond what can be computed with: no architecture needs it, a hostile spec may."""
 
 
 class _Entry(weakref.ref[T]):
@@ -44,8 +50,8 @@ class Interner(Generic[T]):
         # Reentrant: a collection inside `add` may run `forget` on the same thread.
         self._lock = threading.RLock()
 
-        def forget(entry: weakref.ref[T]) -> None:
-            assert isinstance(entry, _Entry)
+        # Uses no module globals: it still runs when the interpreter has taken them down.
+        def forget(entry: _Entry[T]) -> None:
             with self._lock:
                 if self.table.get(entry.key) is entry:
                     del self.table[entry.key]
@@ -59,14 +65,15 @@ class Interner(Generic[T]):
 
     def add(self, key: Hashable, new: T) -> T:
         """File ``new`` under ``key`` unless another thread was faster; return the object to use."""
-        entry = _Entry(new, self._forget)
+        entry = _Entry(new, self._forget)  # type: ignore[arg-type]
         entry.key = key
-        with self._lock:
-            found = self.get(key)
-            if found is not None:
-                return found
-            self.table[key] = entry
+        if self.table.setdefault(key, entry) is entry:
             return new
+        with self._lock:  # another thread's object, or one that died and is not yet forgotten
+            found = self.get(key)
+            if found is None:
+                self.table[key] = entry
+            return new if found is None else found
 
 
 class Atom:
@@ -101,13 +108,15 @@ def symbol_atom(name: str) -> Atom:
 
 
 def compound_atom(kind: Kind, args: tuple[Num, ...]) -> Atom:
-    """The atom of an operation over arguments that are already canonical."""
+    """The atom of an operation over arguments that are already canonical.  Raises TooLarge."""
     key = (kind, args)
     found = _ATOMS.get(key)
     if found is not None:
         return found
     atom = Atom()
     atom.kind, atom.args, atom.name = kind, args, atom_text(kind, args)
+    if len(atom.name) > _MAX_NAME:
+        raise TooLarge(f"a symbolic expression is longer than {_MAX_NAME} characters: {atom.name[:60]}...")
     atom.free = frozenset().union(*(arg.free for arg in args if not isinstance(arg, int)))
     return _ATOMS.add(key, atom)
 
@@ -145,13 +154,15 @@ def _by_name(factor: tuple[Atom, int]) -> str:
 
 
 def monomial(factors: Factors) -> Monomial:
-    """The monomial with these factors, which are sorted by name and have powers of at least 1."""
+    """The monomial with these factors, sorted by name, with powers of at least 1.  Raises TooLarge."""
     found = _MONOMIALS.get(factors)
     if found is not None:
         return found
     new = Monomial()
     new.factors = factors
     new.degree = sum(power for _, power in factors)
+    if new.degree > _MAX_DEGREE:
+        raise TooLarge(f"a symbolic expression has a degree above {_MAX_DEGREE}")
     new.free = frozenset().union(*(atom.free for atom, _ in factors))
     new.order = (-new.degree, tuple(atom.name for atom, power in factors for _ in range(power)))
     new.text = monomial_text(factors)

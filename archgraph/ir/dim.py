@@ -15,7 +15,7 @@ from archgraph.ir._bounds import is_positive, lower_bound, upper_bound
 from archgraph.ir._cond import Cond, Relation, SymbolicTruth, divides, eq, le, lt, ne
 from archgraph.ir._degree import UnknownDegree, degree
 from archgraph.ir._division import extremum
-from archgraph.ir._monomial import Monomial, divide
+from archgraph.ir._monomial import Monomial, TooLarge, divide
 from archgraph.ir._substitute import evaluate, substitute
 from archgraph.ir._text import pretty
 
@@ -25,6 +25,7 @@ __all__ = [
     "Num",
     "Relation",
     "SymbolicTruth",
+    "TooLarge",
     "UnknownDegree",
     "ceildiv",
     "degree",

@@ -40,16 +40,22 @@ Number: TypeAlias = int | float | Fraction
 
 
 class NeedsValue(TypeError):
-    """A number was needed that depends on a late-bound value; ``value`` is the expression."""
+    """A number was needed that depends on a late-bound ``value``, or on something else bound later (``value`` is None).
 
-    value: Real
+    Raised with the expression, which ``wanted`` says the use of, or with the whole reason as text.
+    """
 
-    def __init__(self, value: Real, wanted: str = "this") -> None:
-        self.value, self.wanted = value, wanted
-        super().__init__(f"{wanted} needs the value of {value}, which is bound later")
+    value: Real | None
 
-    def __reduce__(self) -> tuple[Callable[..., NeedsValue], tuple[Real, str]]:
-        return NeedsValue, (self.value, self.wanted)
+    def __init__(self, value: Real | str, wanted: str = "this") -> None:
+        self.value = value if isinstance(value, Real) else None
+        self._arguments = value, wanted
+        super().__init__(
+            f"{wanted} needs the value of {value}, which is bound later" if isinstance(value, Real) else value
+        )
+
+    def __reduce__(self) -> tuple[Callable[..., NeedsValue], tuple[Real | str, str]]:
+        return NeedsValue, self._arguments
 
 
 OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
@@ -91,12 +97,20 @@ class Real:
     op: str
     args: tuple[Any, ...]
     free: frozenset[str]  # names of the symbols and late values in it
+    _late: bool
+    _key: tuple[object, ...]
+    _hash: int
 
     def __init__(self, op: str, args: tuple[Any, ...]) -> None:
         self.op, self.args = op, args
-        self.free = frozenset().union(*map(free, args))
-        self._late: bool = any(isinstance(arg, Real) and arg._late for arg in args)
-        self._key: tuple[object, ...] = (op, *((type(arg), arg) for arg in args))
+        names: frozenset[str] = frozenset()
+        late = False
+        for arg in args:
+            if isinstance(arg, Dim | Real):
+                names = names | arg.free if names else arg.free
+                late = late or (isinstance(arg, Real) and arg._late)
+        self.free, self._late = names, late
+        self._key = (op, args, tuple(map(type, args)))
         self._hash = hash(self._key)
 
     def evaluate(self, env: Mapping[str, int | float]) -> int | float:
@@ -238,19 +252,23 @@ class Late(Real):
 
 
 Scalar: TypeAlias = int | float | Fraction | Dim | Real
+_ORDINARY = frozenset((int, float, Dim, Real, Late))  # other classes may hold whole numbers, which become int
 
 
 def binary(op: str, a: Any, b: Any) -> Any:
     """``a op b``, computed as far as it is known; NotImplemented for operands that are no scalars."""
-    if not isinstance(a, (Dim, Real, numbers.Real)) or not isinstance(b, (Dim, Real, numbers.Real)):
-        return NotImplemented
-    a, b = plain(a), plain(b)
+    if a.__class__ not in _ORDINARY or b.__class__ not in _ORDINARY:
+        if not isinstance(a, (Dim, Real, numbers.Real)) or not isinstance(b, (Dim, Real, numbers.Real)):
+            return NotImplemented
+        a, b = plain(a), plain(b)
     if op == "<" or op == "<=":
         return _less(a, b, op)
     if not isinstance(a, Dim | Real) and not isinstance(b, Dim | Real):
         return OPERATORS[op](a, b)
     if isinstance(a, int | Dim) and isinstance(b, int | Dim) and _stays_integer(op, a, b):
         return OPERATORS[op](a, b)
+    if op in ("/", "//", "%") and not isinstance(b, Dim | Real) and b == 0:
+        raise ZeroDivisionError(f"{_write(a)} {op} 0")
     if (_is(b, 0) and op in "+-") or (_is(b, 1) and op in ("*", "**")):
         return a
     if (_is(a, 0) and op == "+") or (_is(a, 1) and op == "*"):
@@ -419,7 +437,8 @@ def _expression(x: Any) -> tuple[str, int]:
     if isinstance(x, Late):
         return x.name, ATOM
     if not isinstance(x, Real):
-        return _number(x), UNARY if x < 0 else PRODUCT if isinstance(x, Fraction) else ATOM
+        written = _number(x)
+        return written, PRODUCT if "/" in written else UNARY if x < 0 else ATOM
     if x.op == "neg":
         return f"-{_write(x.args[0], POWER)}", UNARY
     if x.op == "**":

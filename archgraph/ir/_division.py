@@ -167,16 +167,17 @@ def _unnest(rest: Num, b: Num) -> tuple[Num, Num] | None:
 
 def extremum(kind: Literal["min", "max"], xs: Iterable[Num]) -> Num:
     """The least or greatest of ``xs``: flattened, without what bounds prove redundant.  Raises ValueError if empty."""
-    args: dict[Num, None] = {}
-    for x in xs:
-        args.update(dict.fromkeys(_operands(kind, x)))
-    if not args:
+    origin: dict[Num, int] = {}  # which of xs an argument came with: those of one extremum are irredundant already
+    for i, x in enumerate(xs):
+        for y in _operands(kind, x):
+            origin.setdefault(y, i)
+    if not origin:
         raise ValueError(f"{kind}() of no values")
     kept: list[Num] = []
-    for x in args:
-        if any(_leaves(kind, y, x) for y in kept):
+    for x, i in origin.items():
+        if any(origin[y] != i and _leaves(kind, y, x) for y in kept):
             continue
-        kept = [y for y in kept if not _leaves(kind, x, y)]
+        kept = [y for y in kept if origin[y] == i or not _leaves(kind, x, y)]
         kept.append(x)
     if len(kept) == 1:
         return kept[0]

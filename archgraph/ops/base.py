@@ -337,6 +337,7 @@ FAMILIES: Final = (
     "join",
     "linear",
     "norm",
+    "order",
     "pool",
     "positional",
     "random",

@@ -57,51 +57,54 @@ def parse_side(text: str, pattern: str, brackets: bool = False, start: int = 0) 
     while at < len(text):
         found = _TOKEN.match(text, at)
         if found is None:
-            _wrong(pattern, f"`{text[at:].strip()[0]}` has no meaning here")
+            wrong(pattern, f"`{text[at:].strip()[0]}` has no meaning here")
         word, at = found[1], found.end()
         if word == "(":
-            if inside is not None:
-                _wrong(pattern, "parentheses don't nest")
+            if inside is not None or marking:
+                wrong(pattern, "parentheses don't nest")
             inside = []
         elif word == ")":
             if inside is None:
-                _wrong(pattern, "a `)` without its `(`")
+                wrong(pattern, "a `)` without its `(`")
             groups.append(tuple(inside))
             inside = None
         elif word in "[]":
             if not brackets or inside is not None or marking == (word == "["):
-                _wrong(pattern, f"`{word}` has no meaning here")
+                wrong(pattern, f"`{word}` has no meaning here")
             marking = word == "["
         elif word == "1":
             if marking:
-                _wrong(pattern, "an axis of size 1 can't be indexed")
+                wrong(pattern, "an axis of size 1 can't be indexed")
             if inside is None:
                 groups.append(())
         else:
             if word.isdigit():
                 size = int(word)
                 if size == 0:
-                    _wrong(pattern, "an axis can't be empty")
+                    wrong(pattern, "an axis can't be empty")
                 word += "'" * (start + len(sizes))
                 sizes.append((word, size))
             if marking:
+                if word == ELLIPSIS:
+                    wrong(pattern, "`...` can't be indexed")
                 marked.add(word)
             if inside is None:
                 groups.append((word,))
             else:
                 inside.append(COMPOSED if word == ELLIPSIS else word)
     if inside is not None or marking:
-        _wrong(pattern, "a bracket is not closed")
+        wrong(pattern, "a bracket is not closed")
     side = Side(tuple(groups), frozenset(marked), tuple(sizes))
     names = side.names
     if ELLIPSIS in names and COMPOSED in names:
-        _wrong(pattern, "`...` stands twice on one side")
+        wrong(pattern, "`...` stands twice on one side")
     if twice := [n for n in names if names.count(n) > 1]:
-        _wrong(pattern, f"`{twice[0]}` stands twice on one side")
+        wrong(pattern, f"`{twice[0]}` stands twice on one side")
     return side
 
 
-def _wrong(pattern: str, why: str) -> NoReturn:
+def wrong(pattern: str, why: str) -> NoReturn:
+    """Raise `OpError` about a pattern itself."""
     fail(f'pattern "{pattern}": {why}')
 
 
@@ -110,7 +113,7 @@ def expand(side: Side, rank: int, pattern: str, axes: int | None = None) -> tupl
     groups = side.groups
     if ELLIPSIS not in side.names:
         if COMPOSED in side.names and axes is None:
-            _wrong(pattern, "`...` can't stand in parentheses before the arrow")
+            wrong(pattern, "`...` can't stand in parentheses before the arrow")
         if axes is None and len(groups) != rank:
             fail(f'pattern "{pattern}" takes {len(groups)} axes', f"{len(groups)} axes", f"{rank} axes")
     elif axes is None:
@@ -152,12 +155,12 @@ def plan(pattern: str, rank: int) -> Plan:
     """
     sides = pattern.split("->")
     if len(sides) != 2:
-        _wrong(pattern, "one arrow `->` is needed")
+        wrong(pattern, "one arrow `->` is needed")
     before = parse_side(sides[0], pattern)
     after = parse_side(sides[1], pattern, start=len(before.sizes))
     left, axes = expand(before, rank, pattern)
     if {ELLIPSIS, COMPOSED} & {*after.names} and ELLIPSIS not in before.names:
-        _wrong(pattern, "`...` stands only after the arrow")
+        wrong(pattern, "`...` stands only after the arrow")
     right, _ = expand(after, rank, pattern, axes)
     old = {name for group in left for name in group}
     kept = {name for group in right for name in group}

@@ -500,7 +500,7 @@ def _root_tensor(f: Frame, i: Input, shape: Any, path: str, prefix: str) -> Ref:
     if shape is None:
         t = i.pattern.build(f.env, i.dtype, prefix)
     else:
-        t = TensorType(i.dtype, tuple(shape))
+        t = shape if isinstance(shape, TensorType) else TensorType(i.dtype, tuple(shape))
         t = i.pattern.match(t, f.env, f.require, f"input `{path}`")
     return f.add_input(path, t)
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 from archgraph.ir.diagnostics import Collector, Diagnostic, Span, SpecError, did_you_mean
 from archgraph.ir.dim import Num
 from archgraph.ir.graph import Graph
+from archgraph.ir.types import TensorType
 from archgraph.ops.base import OpError
 from archgraph.spec.compile import Compiler
 from archgraph.spec.elaborate import elaborate_root
@@ -284,7 +285,7 @@ class Spec:
         name : str, optional
             Which graph; the file's first by default.
         at : mapping, optional
-            Input name → shape (ints or dims), or a list of shapes for a list input. Dims left open stay symbolic.
+            Input name → shape (ints or dims), type, or a list of these for a list input. Dims left open stay symbolic.
             A size that is one param by itself in the input's pattern sets that param.
 
         Raises
@@ -313,7 +314,7 @@ class Spec:
                         hint=hint,
                     )
                 )
-            if not i.is_list:
+            if not i.is_list and not isinstance(shape, TensorType):
                 settings.update(sizes_to_params(self.file, i, shape, {**self.params(), **settings}))
         session = self.session
         session.begin()
@@ -519,7 +520,6 @@ def block_graph(spec: Spec, name: str, inputs: Mapping[str, Any], args: Mapping[
     SpecError
         With every fault found.
     """
-    from archgraph.ir.types import TensorType
     from archgraph.ops.base import AttributeValueError
     from archgraph.spec.elaborate import call_block
     from archgraph.spec.frame import FAULTS, Frame

@@ -35,6 +35,7 @@ from archgraph.spec.expr_values import (
     UnknownName,
     binary_value,
     compare_values,
+    count,
     describe,
     item_at,
     part_of,
@@ -50,6 +51,7 @@ MAX_STEPS: Final = 65536
 """Turns of one comprehension, those of nested ones and the lengths of lists handled inside included."""
 
 _LIMIT: Final = 2**63
+_MAX_FOLDED: Final = 1024  # items of a constant kept with its tree, which a cache may keep for long
 
 Environment = Mapping[str, Any]
 
@@ -84,12 +86,12 @@ _LITERALS: Final = (Num, Str, Const, Slice)
 
 
 def _folded(function: Function) -> Function:
-    """A constant instead of `function`, if it has a value; a fault is found at every evaluation, with its offset."""
+    """A constant instead of `function`, unless it has no value (each evaluation finds that anew) or a large one."""
     try:
         value = function(_EMPTY)
     except EvalError:
         return function
-    return _constant(value)
+    return function if isinstance(value, tuple) and count(value, _MAX_FOLDED) > _MAX_FOLDED else _constant(value)
 
 
 def _constant(value: Any) -> Function:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, NoReturn
 
@@ -341,12 +342,10 @@ class _Parser:
         clauses: list[Clause] = []
         while self.kind == "for":
             self.advance()
-            targets = [self.target()]
+            targets = [self.target(())]
             while self.kind == ",":
                 self.advance()
-                targets.append(self.target())
-            if len(set(targets)) < len(targets):
-                self.unexpected("a name stands twice after `for`")
+                targets.append(self.target(targets))
             self.expect("in", "after `for`")
             iterable = self.operand(_OR)
             conditions: list[Expr] = []
@@ -356,10 +355,13 @@ class _Parser:
             clauses.append((tuple(targets), iterable, tuple(conditions)))
         return tuple(clauses)
 
-    def target(self) -> str:
+    def target(self, before: Sequence[str]) -> str:
         if self.kind != "name":
             self.unexpected("a name must follow `for`")
-        return self.advance()[1]
+        _, name, offset = self.advance()
+        if name in before:
+            raise ExprError(f"`{name}` stands twice after `for`", offset, len(name))
+        return name
 
     def index(self, obj: Expr) -> Expr:
         opened = self.open()

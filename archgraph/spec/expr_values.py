@@ -23,6 +23,7 @@ __all__ = [
     "binary_value",
     "compare_values",
     "contains",
+    "count",
     "describe",
     "guarded",
     "is_foreign",
@@ -168,16 +169,17 @@ def _repeated(items: Sequence[Any], times: int) -> tuple[Any, ...]:
 
 def sized(items: tuple[Any, ...]) -> tuple[Any, ...]:
     """`items`, if they are at most `MAX_ITEMS`, those of nested lists counted as often as they occur."""
-    if len(items) > MAX_ITEMS or _count(items, MAX_ITEMS) > MAX_ITEMS:
+    if len(items) > MAX_ITEMS or count(items, MAX_ITEMS) > MAX_ITEMS:
         raise EvalError(f"a list of more than {MAX_ITEMS} items")
     return items
 
 
-def _count(items: Sequence[Any], budget: int) -> int:
+def count(items: Sequence[Any], budget: int) -> int:
+    """The items of a list and of the lists in it, each as often as it occurs; stops above `budget`."""
     total = len(items)
     for item in items:
         if isinstance(item, (list, tuple)):
-            total += _count(item, budget - total)
+            total += count(item, budget - total)
             if total > budget:
                 return total
     return total

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from archgraph.ir.diagnostics import Collector, Diagnostic, Span, SpecError, did_you_mean
 from archgraph.ir.dim import Cond, Num, SymbolicTruth
+from archgraph.ir.dim import TooLarge as DimTooLarge
 from archgraph.ir.graph import Graph, Guard, Node, ValueRef
 from archgraph.ir.real import Late, NeedsValue, Real
 from archgraph.ir.reserved import RESERVED
@@ -23,7 +24,7 @@ MAX_DEPTH: Final = 64
 MAX_MEMO: Final = 20_000
 
 #: What may go wrong in user input while a node is evaluated; each becomes a diagnostic.
-FAULTS: Final = (OpError, AttributeValueError, EvalError, UnknownName, SymbolicTruth)
+FAULTS: Final = (OpError, AttributeValueError, EvalError, UnknownName, SymbolicTruth, DimTooLarge)
 
 Trace = tuple[tuple[Span | None, str], ...]
 
@@ -224,7 +225,7 @@ class Frame:
             return self.fault(
                 "expr/undecided",
                 span,
-                f"this needs a number, and {error} is not decided",
+                f"this needs a number: {error}",
                 hint="give the size with --at, or write it piecewise",
                 notes=notes,
             )

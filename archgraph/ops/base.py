@@ -175,6 +175,8 @@ class Op:
     commutative: ClassVar[bool] = False
     #: Takes its leaving-out of ``in`` as an error in what follows: the op makes a value from nothing.
     source: ClassVar[bool] = False
+    #: Whether a node with this op may own parameters or buffers; follows from `weights`.
+    has_weights: ClassVar[bool] = False
     #: Not for property-based drawing, with the reason.
     undrawable: ClassVar[str] = ""
 
@@ -198,6 +200,7 @@ class Op:
             setattr(cls, key, property(_getter(index)))
         cls.attributes = tuple(ordered)
         cls.by_name = {a.name: a for a in ordered}
+        cls.has_weights = cls.weights is not Op.weights
         if name is None:
             return
         cls.op_name = name

@@ -142,7 +142,7 @@ _UNREADABLE: Final = re.compile(
 )
 _EXPECT: Final[Any] = object()  # a mapping waits for a key
 _UNSEEN: Final[Any] = object()
-_plain: dict[str, Any] = {}  # plain scalars resolved before: files repeat a few hundred words
+_plain: dict[str, Any] = {}  # plain scalars resolved before, parentheses balanced: files repeat a few hundred words
 _MAX_PLAIN: Final = 4096
 
 
@@ -219,11 +219,8 @@ class _Reader:
         value = event.value
         plain = event.implicit[0]
         if plain:
-            if self.top.in_flow and value.count("(") != value.count(")"):
-                self._damaged(value, mark)
-            else:
-                known = _plain.get(value, _UNSEEN)
-                value = known if known is not _UNSEEN else self._resolve(value, mark)
+            known = _plain.get(value, _UNSEEN)
+            value = known if known is not _UNSEEN else self._resolve(value, mark)
         if event.anchor is not None or event.tag is not None:
             self._decoration(event, mark)
         self._attach(value, mark, plain)
@@ -257,11 +254,12 @@ class _Reader:
                 frame.quote(len(node))
             node.append(value)
             node.pos.append(mark)
-        elif frame.key is _EXPECT:
+            return
+        key = frame.key
+        if key is _EXPECT:
             frame.key = value if type(value) is str and value not in node else self._odd_key(value, mark)
             frame.key_mark = mark
         else:
-            key = frame.key
             node[key] = value
             node.pos[key] = (frame.key_mark, mark)
             frame.key = _EXPECT
@@ -271,6 +269,10 @@ class _Reader:
     def _resolve(self, text: str, mark: Mark) -> Any:
         """The value of a plain scalar that was not met before."""
         frame = self.top
+        balanced = text.count("(") == text.count(")")
+        if frame.in_flow and not balanced:
+            self._damaged(text, mark)
+            return text
         if text == "" and frame.is_map and frame.key is not _EXPECT:
             self._empty(mark)
             return None
@@ -279,7 +281,7 @@ class _Reader:
         except Refused as refused:
             self._fault("yaml/scalar", mark, refused.message, hint=f"write {refused.spelling}")
             return text
-        if len(text) <= 40:
+        if balanced and len(text) <= 40:
             if len(_plain) >= _MAX_PLAIN:
                 _plain.clear()
             _plain[text] = value

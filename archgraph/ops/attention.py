@@ -35,7 +35,12 @@ class ScaledDotProductAttention(Op, name="scaled_dot_product_attention"):
     scale: Any = attr(
         OptionalKind(FLOAT), None, doc="factor of the scores; 1/sqrt(E) if left out", inert=True, draw=[None, 0.5]
     )
-    enable_gqa: bool = attr(BOOL, False, doc="key and value may have fewer heads than query")
+    enable_gqa: bool = attr(
+        BOOL,
+        False,
+        doc="key and value may have fewer heads than query",
+        draw=lambda draw, ins, attrs: pick(draw, [False, True] if ins[0].rank > 2 else [False]),
+    )
     operands = (
         operand("query", "... N E"),
         operand("key", "... S E"),

@@ -77,6 +77,7 @@ class _MaxPool(Window):
     dilation: Sizes = attr(PerAxis(1), 1, doc="distance between neighbouring window elements", draw=_draw_dilation)
     ceil_mode: bool = attr(BOOL, False, doc="round the number of positions up")
     return_indices: bool = attr(BOOL, False, doc="give the positions of the maxima too, for `max_unpool`")
+    outputs = ("out", "indices")
 
     def infer(self, cx: Context, x: TensorType) -> TensorType | tuple[TensorType, ...]:
         if self.return_indices and self.padding == "same":

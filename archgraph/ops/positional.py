@@ -18,11 +18,10 @@ def _positions(b: Emitter, n: Num, device: Handle, offset: Any) -> Handle:
     return found if offset == 0 else b.call("operator.add", found, b.scalar(offset))
 
 
-def _angles(b: Emitter, positions: Handle, dim: Num, base: Any, device: Handle) -> Handle:
-    """Products of positions and frequencies, [n, dim / 2], in torch's default dtype whatever the model's."""
+def _frequencies(b: Emitter, dim: Num, base: Any, device: Handle) -> Handle:
+    """``base ** (-2 k / dim)`` at run time, [dim / 2], in torch's default dtype whatever the model's."""
     halves = b.call("torch.arange", 0, b.size(dim), 2, device=device)
-    exponents = b.call("operator.truediv", halves, b.size(-dim))
-    return b.call("torch.outer", positions, b.call("torch.pow", b.scalar(base), exponents))
+    return b.call("torch.pow", b.scalar(base), b.call("operator.truediv", halves, b.size(-dim)))
 
 
 class SinCos(Op):
@@ -37,7 +36,7 @@ class SinCos(Op):
     scale: Any = attr(
         OptionalKind(FLOAT), None, doc="factor of the positions; 2π if normalised, else 1", inert=True, draw=[None, 3.0]
     )
-    eps: Any = attr(FLOAT, 1e-6, doc="added to the length that divides", inert=True)
+    eps: Any = attr(FLOAT, 1e-6, doc="added to the length that divides", inert=True, draw=[1e-6])
     order: str
     free = True
     source = True
@@ -70,13 +69,14 @@ class SinCos(Op):
             )
         model = b.constant("source.full", 0.0, "float")
         device = b.call("builtins.getattr", model, "device")
+        frequencies = _frequencies(b, self.embed_dim // len(sizes), self.temperature, device)
         tables = []
         for axis, n in enumerate(sizes):
             positions = _positions(b, n, device, self.offset)
             factor = self.factor / (n + self.eps) if self.normalize else self.factor
             if factor != 1.0:
                 positions = b.call("operator.mul", positions, b.scalar(factor))
-            angles = _angles(b, positions, self.embed_dim // len(sizes), self.temperature, device)
+            angles = b.call("torch.outer", positions, frequencies)
             waves = [b.method("sin", angles), b.method("cos", angles)]
             if self.interleaved:
                 table = b.method("flatten", b.call("torch.stack", waves, -1), 1)
@@ -175,7 +175,7 @@ class Rotary(Op, name="rotary"):
         if freqs is not None:
             angles = b.call("torch.outer", positions, freqs)
             return b.method("cos", angles), b.method("sin", angles)
-        angles = _angles(b, positions, dim, self.base, device)
+        angles = b.call("torch.outer", positions, _frequencies(b, dim, self.base, device))
         return b.method("type_as", b.method("cos", angles), x), b.method("type_as", b.method("sin", angles), x)
 
     def lower(self, b: Emitter, x: Handle, freqs: Handle = None) -> Handle:

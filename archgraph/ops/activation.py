@@ -75,7 +75,7 @@ class Celu(Activation, name="celu", work=5):
     alpha: Any = attr(FLOAT, 1.0, doc="minus the limit far below zero", inert=True, draw=[1.0, 0.5])
 
 
-class Gelu(Activation, name="gelu"):
+class Gelu(Activation, name="gelu", work=5):
     """``x`` times the normal distribution function of ``x``: 5 operations, 9 with the tanh approximation."""
 
     approximate: str = attr(
@@ -83,7 +83,7 @@ class Gelu(Activation, name="gelu"):
     )
 
     def cost(self, ins: tuple[Any, ...], outs: tuple[TensorType, ...]) -> Cost:
-        return Cost(elementwise=(5 if self.approximate == "none" else 9) * outs[0].numel)
+        return Cost(elementwise=(self.work if self.approximate == "none" else 9) * outs[0].numel)
 
 
 class Silu(Activation, name="silu", work=5):

@@ -1,0 +1,169 @@
+"""Element-wise arithmetic: `formula`, and the single operations that rewrite patterns name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final
+
+from archgraph.ir.expr import Binary, Call, Expr, Host, Name, walk
+from archgraph.ir.real import Late, Real, free
+from archgraph.ir.types import TensorType
+from archgraph.ops import activation
+from archgraph.ops.axes import DECIDED
+from archgraph.ops.base import Context, Cost, Emitter, Handle, Op, attr, fail, operand
+from archgraph.ops.evaluation import Evaluation, Value
+from archgraph.ops.kinds import TEXT, FormulaKind, ListKind
+
+
+class Formula(Op, name="formula"):
+    """Element-wise arithmetic on named values, broadcast as in torch; sizes and numbers take part.
+
+    Operators are ``+ - * / // % **``, comparisons, and on masks ``& | ~``. Functions carry torch's names: abs, angle,
+    atan2, ceil, clamp, complex, conj, cos, erf, exp, expm1, floor, fmod, gelu, imag, isfinite, isinf, isnan, log,
+    log1p, log2, log_sigmoid, maximum, minimum, polar, pow, real, reciprocal, relu, round, rsqrt, sigmoid, sign, silu,
+    sin, softplus, sqrt, square, tan, tanh, where; and of any number of values sum, mean, max, min. dtypes are promoted
+    as in torch: a number changes no more than the category, a quotient of integers is real, a comparison bool.
+
+    Axes of length 1 stretch, different symbols never agree: axes are added with ``rearrange``.
+
+    Work: one operation per operator and element of the operator's own result; ``sigmoid`` and its like count their
+    parts, complex numbers their real operations (a sum 2, a product 6, a quotient 11).
+    """
+
+    expr: Expr = attr(FormulaKind(), doc="the expression, over the names of the operands and constants")
+    names: tuple[str, ...] = attr(ListKind(TEXT), doc="names of the operands in the expression, in order")
+    operands = (operand("x", dtype="any", variadic=True),)
+    undrawable = "an expression is drawn together with its operands; tests/ops/test_elementwise.py does"
+
+    def __init__(self, values: tuple[Any, ...]) -> None:
+        super().__init__(values)
+        for e in walk(self.expr):
+            if isinstance(e, Host) and isinstance(e.value, (Late, Real)):
+                self.late |= free(e.value)
+
+    def evaluate(
+        self, cx: Context, types: Sequence[TensorType], b: Emitter | None = None, args: Any = ()
+    ) -> Evaluation:
+        """An evaluation of the expression over operands of these types."""
+        if len(types) != len(self.names):
+            fail(f"the formula takes {len(self.names)} values", ", ".join(self.names), len(types))
+        handles = args or (None,) * len(types)
+        return Evaluation(cx, dict(zip(self.names, map(Value, types, handles), strict=True)), b)
+
+    def infer(self, cx: Context, *types: TensorType) -> TensorType:
+        found = self.evaluate(cx, types).value(self.expr).type
+        if found is None:
+            fail("a formula without tensors is a number", found=self.expr, hint="`constant` makes a tensor of it")
+        return found
+
+    def cost(self, ins: tuple[Any, ...], outs: tuple[TensorType, ...]) -> Cost:
+        evaluation = self.evaluate(DECIDED, ins)
+        evaluation.value(self.expr)
+        return Cost(elementwise=evaluation.work)
+
+    def lower(self, b: Emitter, *args: Handle) -> Handle:
+        return self.evaluate(DECIDED, b.in_types, b, args).value(self.expr).handle
+
+    def named(self) -> tuple[Op, tuple[int, ...]] | None:
+        """The op of its own name that computes the same, if there is one, and its operands' numbers in this one's.
+
+        ``x + y + z`` is an `add`, ``relu(x)`` a `relu`: so a formula and an op match the same rewrite patterns.
+        """
+        e = self.expr
+        if isinstance(e, Binary):
+            cls, parts = _BY_SYMBOL.get(e.op), [e.left, e.right]
+            while cls is not None and cls.commutative and isinstance(parts[0], Binary) and parts[0].op == e.op:
+                parts[:1] = [parts[0].left, parts[0].right]
+        elif isinstance(e, Call) and not e.kwargs:
+            cls, parts = _BY_FUNCTION.get(e.function), list(e.args)
+        else:
+            return None
+        names = [p.name for p in parts if isinstance(p, Name)]
+        if cls is None or len(names) < len(parts) or (cls.operands[0].variadic and len(names) < 2):
+            return None
+        return cls.make(), tuple(map(self.names.index, names))
+
+
+class Arithmetic(Op):
+    """Base of operations by one operator; the first is applied to the first two operands, and so on."""
+
+    symbol: ClassVar[str]
+
+    def __init_subclass__(cls, name: str | None = None, symbol: str = "", **kwargs: Any) -> None:
+        cls.symbol = symbol
+        super().__init_subclass__(name=name, **kwargs)
+
+    def result(self, evaluation: Evaluation, values: Sequence[Value]) -> Value:
+        """The operation on values."""
+        return evaluation.pairwise(self.op_name, self.symbol, values)
+
+    def infer(self, cx: Context, *types: TensorType) -> TensorType:
+        if len(types) < 2:
+            fail(f"`{self.op_name}` takes at least two values", found=len(types))
+        found = self.result(Evaluation(cx, {}), [Value(t) for t in types]).type
+        assert found is not None
+        return found
+
+    def cost(self, ins: tuple[Any, ...], outs: tuple[TensorType, ...]) -> Cost:
+        evaluation = Evaluation(DECIDED, {})
+        self.result(evaluation, [Value(t) for t in ins])
+        return Cost(elementwise=evaluation.work)
+
+    def lower(self, b: Emitter, *args: Handle) -> Handle:
+        return self.result(
+            Evaluation(DECIDED, {}, b), [Value(t, x) for t, x in zip(b.in_types, args, strict=True)]
+        ).handle
+
+
+class Add(Arithmetic, name="add", symbol="+"):
+    """Sum of two or more values, broadcast as in torch: one operation per element of each partial sum."""
+
+    operands = (operand("x", dtype="any", variadic=True),)
+    commutative = True
+
+
+class Mul(Arithmetic, name="mul", symbol="*"):
+    """Product of two or more values, broadcast as in torch: one operation per element of each partial product."""
+
+    operands = (operand("x", dtype="any", variadic=True),)
+    commutative = True
+
+
+class Sub(Arithmetic, name="sub", symbol="-"):
+    """Difference ``x - y``, broadcast as in torch: one operation per element."""
+
+    operands = (operand("x", dtype="any"), operand("y", dtype="any"))
+
+
+class Div(Arithmetic, name="div", symbol="/"):
+    """Quotient ``x / y``, broadcast as in torch; of integers it is real: one operation per element."""
+
+    operands = (operand("x", dtype="any"), operand("y", dtype="any"))
+
+
+class Where(Arithmetic, name="where"):
+    """``x`` where the mask holds, else ``y``, broadcast as in torch: one operation per element."""
+
+    operands = (operand("mask", dtype="bool"), operand("x", dtype="any"), operand("y", dtype="any"))
+
+    def result(self, evaluation: Evaluation, values: Sequence[Value]) -> Value:
+        return evaluation.where(self.op_name, *values)
+
+
+_BY_SYMBOL: Final[Mapping[str, type[Op]]] = {cls.symbol: cls for cls in (Add, Mul, Sub, Div)}
+_BY_FUNCTION: Final[Mapping[str, type[Op]]] = {
+    "sum": Add,
+    "where": Where,
+    **{
+        cls.op_name: cls
+        for cls in (
+            activation.Gelu,
+            activation.LogSigmoid,
+            activation.Relu,
+            activation.Sigmoid,
+            activation.Silu,
+            activation.Softplus,
+            activation.Tanh,
+        )
+    },
+}

@@ -48,9 +48,11 @@ class Window(Spatial):
         if isinstance(self.padding, str):
             return window_sizes(cx, x, self.kernel_size, self.step, dilation, self.padding)
         for k, p, d in zip(self.kernel_size, self.padding, dilation, strict=True):
-            cond = p == 0 or le(2 * p, d * (k - 1) + 1)
+            # torch ignores the dilation here where there is one axis
+            span = k if self.rank == 1 else d * (k - 1) + 1
+            cond = p == 0 or le(2 * p, span)
             if cond is not True:
-                cx.require(cond, f"a padding of {p} must be at most half the window of {d * (k - 1) + 1}")
+                cx.require(cond, f"a padding of {p} must be at most half the window of {span}")
         if not self.ceil_mode:
             return window_sizes(cx, x, self.kernel_size, self.step, dilation, self.padding)
         sizes: list[Num] = []
@@ -91,7 +93,7 @@ class _MaxPool(Window):
             pads = same_pads(b.in_types[0], self.kernel_size, self.step, self.dilation)
             del options["padding"]
             padding = symmetric(pads)
-            if padding is None:
+            if padding is None or not all(map(_allowed, padding, self.kernel_size)):
                 x = pad(b, x, pads, value=float("-inf"))
             elif any(padding):
                 options["padding"] = shortest(padding)
@@ -100,6 +102,11 @@ class _MaxPool(Window):
             return b.call(function, x, shortest(self.kernel_size), **options)
         both = b.call(f"{function}_with_indices", x, shortest(self.kernel_size), **options)
         return b.item(both, 0), b.item(both, 1)
+
+
+def _allowed(padding: Num, kernel_size: Num) -> bool:
+    """Whether torch's own poolings take a padding, whatever the dilation."""
+    return le(2 * padding, kernel_size) is True
 
 
 class MaxPool1d(_MaxPool, name="max_pool1d", rank=1):

@@ -90,15 +90,18 @@ def test_sizes_stay_symbolic(padding: int | str, ceil: bool) -> None:
 
 
 @pytest.mark.parametrize("size", [6, 7, 8])
-@pytest.mark.parametrize(("kernel", "stride"), [(2, 2), (3, 2), (2, 1), (3, 1), (4, 3)])
-def test_same_padding_is_tensorflows(size: int, kernel: int, stride: int) -> None:
-    def reference(x: Any) -> Any:
-        total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
-        ends = (total // 2, total - total // 2)
-        return F.max_pool1d(F.pad(x, ends, value=float("-inf")), kernel, stride)
+@pytest.mark.parametrize(("kernel", "stride", "dilation"), [(2, 2, 1), (3, 2, 1), (2, 1, 1), (3, 1, 2), (4, 3, 1)])
+@pytest.mark.parametrize("rank", [1, 2])
+def test_same_padding_is_tensorflows(rank: int, size: int, kernel: int, stride: int, dilation: int) -> None:
+    torchs = F.max_pool1d if rank == 1 else F.max_pool2d
 
-    attrs = {"kernel_size": kernel, "stride": stride, "padding": "same"}
-    check("max_pool1d", attrs, (2, 3, size), reference=reference)
+    def reference(x: Any) -> Any:
+        total = max((-(-size // stride) - 1) * stride + dilation * (kernel - 1) + 1 - size, 0)
+        ends = (total // 2, total - total // 2) * rank
+        return torchs(F.pad(x, ends, value=float("-inf")), kernel, stride, dilation=dilation)
+
+    attrs = {"kernel_size": kernel, "stride": stride, "padding": "same", "dilation": dilation}
+    check(f"max_pool{rank}d", attrs, (2, 3, *(size,) * rank), reference=reference)
 
 
 @RANKS

@@ -33,11 +33,11 @@ class Constants:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._made: dict[tuple[str, tuple[Any, ...]], torch.Tensor] = {}
+        self._made: dict[tuple[str, str], torch.Tensor] = {}
 
     def get(self, maker: str, args: tuple[Any, ...]) -> torch.Tensor:
         """The value of ``archgraph.lower.makers.<maker>(*args)``."""
-        key = (maker, args)
+        key = maker, repr(args)
         found = self._made.get(key)
         if found is None:
             made: torch.Tensor = resolve(f"archgraph.lower.makers.{maker}")(*args)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.fx import Graph as FxGraph
 from torch.fx import GraphModule
 from torch.fx import Node as FxNode
+from torch.fx.graph import PythonCode
 
 from archgraph.ir.graph import Graph
 from archgraph.lower.constants import Constants, resolve
@@ -100,6 +101,7 @@ class Realiser:
     def __init__(self, device: Device) -> None:
         self._device = torch.device(device)
         self._constants = Constants(self._device)
+        self._code: dict[Plan, PythonCode] = {}
 
     def module(self, plan: Plan) -> GraphModule:
         """A new `GraphModule`."""
@@ -119,13 +121,28 @@ class Realiser:
             kwargs = {key: _converted(value, values) for key, value in step.kwargs.items()} if step.kwargs else {}
             values[step] = graph.create_node(kind, target, args, kwargs, step.name)
         graph.output(_converted(plan.result, values))
-        gm = GraphModule(root, graph, class_name(plan.name))
+        gm = self._compiled(plan, root, graph)
         for path, entry in entries:
             if isinstance(entry, Plan | Cases):
                 gm.add_submodule(path, self._composite(entry))
             elif path not in root or not _persistent(entry):
                 _assign(gm, path, owned[path], _persistent(entry))
         attach_provenance(gm, plan.provenance)
+        return gm
+
+    def _compiled(self, plan: Plan, root: dict[str, Any], graph: FxGraph) -> GraphModule:
+        """A `GraphModule` of its own, whose source text is printed once for all instances of a plan."""
+        printed = graph.python_code
+
+        def python_code(*args: Any, **kwargs: Any) -> PythonCode:
+            known = self._code.get(plan)
+            if known is None:
+                known = self._code[plan] = printed(*args, **kwargs)
+            return known
+
+        graph.python_code = python_code  # type: ignore[method-assign]
+        gm = GraphModule(root, graph, class_name(plan.name))
+        del graph.python_code  # later edits print anew
         return gm
 
     def _composite(self, plan: Plan | Cases) -> nn.Module:

@@ -54,8 +54,8 @@ def initialise(
                 raise LoweringError(f"initialiser {law}: {error}", (path,)) from error
 
 
-def fill_(tensor: Tensor, law: str, args: Mapping[str, float], generator: torch.Generator | None = None) -> None:
-    """Fill a tensor by a law of `archgraph.ops.kinds.INITIALISERS`.
+def fill_(tensor: Tensor, law: str, args: Mapping[str, Any], generator: torch.Generator | None = None) -> None:
+    """Fill a tensor by a law of `archgraph.ops.kinds.INITIALISERS`, or with the numbers of a ``literal``.
 
     ``a`` and ``b`` of ``trunc_normal`` are absolute, as in torch and timm: with ``std`` 0.02 the default bounds ±2 lie
     a hundred sigmas out. Where no draw can reach the bounds a plain normal is drawn, in about half the time.
@@ -67,6 +67,8 @@ def fill_(tensor: Tensor, law: str, args: Mapping[str, float], generator: torch.
             tensor.fill_(1)
         case "constant":
             tensor.fill_(args["val"])
+        case "literal":
+            tensor.copy_(torch.tensor(args["value"]))
         case "normal":
             tensor.normal_(args["mean"], args["std"], generator=generator)
         case "trunc_normal":
@@ -103,7 +105,9 @@ def _kaiming_std(tensor: Tensor, args: Mapping[str, float]) -> float:
     return nn.init.calculate_gain("leaky_relu", args["a"]) / math.sqrt(fan)
 
 
-def _number(value: Any) -> float:
+def _number(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(map(_number, value))
     if isinstance(value, Fraction):
         return float(value)
     if isinstance(value, (int, float)):

@@ -64,7 +64,11 @@ def bind_weight(weight: Weight, late: Late) -> Weight:
     name, args = weight.init
     if not late or not args:
         return weight
-    return weight._replace(init=(name, tuple((key, substitute(value, late)) for key, value in args)))
+    return weight._replace(init=(name, tuple((key, _bound(value, late)) for key, value in args)))
+
+
+def _bound(value: Any, late: Late) -> Any:
+    return tuple(_bound(v, late) for v in value) if isinstance(value, tuple) else substitute(value, late)
 
 
 def weight_path(path: str, weight: Weight) -> str:

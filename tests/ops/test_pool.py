@@ -53,27 +53,26 @@ def test_attributes_of_one_kind() -> None:
     )
 
 
+@RANKS
+@pytest.mark.parametrize("kind", ["max", "avg"])
 @given(st.integers(1, 12), st.integers(1, 5), st.integers(1, 4), st.integers(0, 2), st.integers(1, 2), st.booleans())
-def test_sizes_follow_torchs_rule(n: int, kernel: int, stride: int, padding: int, dilation: int, ceil: bool) -> None:
+def test_sizes_follow_torchs_rule(
+    rank: int, kind: str, n: int, kernel: int, stride: int, padding: int, dilation: int, ceil: bool
+) -> None:
     """Rounded up, the last window still starts inside; with symbols the same expression gives the same number."""
-    x = torch.empty(1, 1, n, device="meta")
-    attrs = {
-        "kernel_size": kernel,
-        "stride": stride,
-        "padding": padding,
-        "dilation": dilation,
-        "ceil_mode": ceil,
-    }
+    attrs = {"kernel_size": kernel, "stride": stride, "padding": padding, "ceil_mode": ceil}
+    if kind == "max":
+        attrs["dilation"] = dilation
+    name = f"{kind}_pool{rank}d"
+    shape = (1, 1, *(n,) * rank)
     try:
-        expected = F.max_pool1d(x, kernel, stride, padding, dilation, ceil).shape[-1]
+        expected = getattr(F, name)(torch.empty(shape, device="meta"), **attrs).shape
     except RuntimeError:
-        error("max_pool1d", attrs, (1, 1, n))
+        error(name, attrs, shape)
         return
-    assert infer("max_pool1d", attrs, (1, 1, n)).outs[0].shape[-1] == expected
-    if not ceil:
-        return
-    symbolic = infer("max_pool1d", attrs, (1, 1, sym("n"))).outs[0].shape[-1]
-    assert evaluate(symbolic, {"n": n}) == expected
+    assert infer(name, attrs, shape).outs[0].shape == expected
+    symbolic = infer(name, attrs, (1, 1, *(sym("n"),) * rank)).outs[0].shape
+    assert tuple(evaluate(size, {"n": n}) for size in symbolic) == expected
 
 
 @pytest.mark.parametrize("padding", [0, 1, "same"])
@@ -164,7 +163,7 @@ def test_unpooling_without_a_size() -> None:
             "max_pool2d",
             {"kernel_size": 2, "padding": 2},
             ["2 3 8 8"],
-            "a padding of 2 must be at most half the window of 2",
+            "a padding of 2 must be at most half the kernel_size 2",
         ),
         ("avg_pool2d", {"kernel_size": 9}, ["2 3 8 9"], "a window of 9 must fit into the 8 elements of axis 2"),
         ("max_pool2d", {"kernel_size": 2}, ["2 3 8"], "takes 4 axes for `x`"),

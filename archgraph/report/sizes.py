@@ -1,0 +1,173 @@
+"""Which sizes a report assumes: those that were asked for, then a spec's own examples, then a batch of one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any, Final, TypeAlias
+
+from archgraph.ir.diagnostics import Diagnostic, SpecError, did_you_mean
+from archgraph.ir.dim import Num, sym
+from archgraph.ir.types import TensorType
+from archgraph.spec.expr import compile
+from archgraph.spec.frame import FAULTS
+from archgraph.spec.load import Spec, sizes_to_params
+from archgraph.spec.model import Block, Input
+
+#: The shape of an input, or those of a list input.
+Shape: TypeAlias = "tuple[Num, ...] | tuple[tuple[Num, ...], ...]"
+
+#: Names that stand for a batch at the head of an input's pattern.
+BATCH: Final = frozenset({"b", "batch", "batch_size"})
+
+_SIZE: Final = re.compile(r"[1-9]\d*|[A-Za-z_]\w*")
+_MAX_SIZE: Final = 2**40
+
+
+def parse_at(texts: Iterable[str], inputs: Iterable[str]) -> dict[str, Shape]:
+    """Shapes from ``image=1x3x384x384``; a name in place of a size leaves it symbolic, commas part a list's shapes.
+
+    Parameters
+    ----------
+    texts : iterable of str
+        The name may be left out where there is one input.
+    inputs : iterable of str
+        Names of the inputs.
+
+    Raises
+    ------
+    SpecError
+        For unknown inputs and unreadable sizes.
+    """
+    known = list(inputs)
+    found: dict[str, Shape] = {}
+    for text in texts:
+        name, equals, shapes = text.partition("=")
+        if not equals and len(known) == 1:
+            name, shapes = known[0], text
+        if name not in known:
+            near = did_you_mean(name, known)
+            raise SpecError(
+                Diagnostic(
+                    "at/unknown",
+                    None,
+                    f"there is no input `{name}`",
+                    expected=", ".join(known) or "no inputs",
+                    hint=f"did you mean `{near}`?" if near else "write --at input=1x3x224x224",
+                )
+            )
+        if name in found:
+            raise SpecError(Diagnostic("at/twice", None, f"the sizes of `{name}` are given twice"))
+        parts = shapes.split(",")
+        read = tuple(_shape(part, text) for part in parts)
+        found[name] = read if len(parts) > 1 else read[0]
+    return found
+
+
+def _shape(text: str, whole: str) -> tuple[Num, ...]:
+    sizes: list[Num] = []
+    for part in text.strip().split("x"):
+        part = part.strip()
+        if not _SIZE.fullmatch(part) or (part.isdecimal() and int(part) > _MAX_SIZE):
+            raise SpecError(
+                Diagnostic(
+                    "at/size",
+                    None,
+                    f"`{whole}` is no shape",
+                    expected="sizes with an x between them, as in image=1x3x224x224",
+                    found=f"`{part}` for a size",
+                )
+            )
+        sizes.append(int(part) if part.isdecimal() else sym(part))
+    return tuple(sizes)
+
+
+def with_sizes(spec: Spec, graph: str | None = None, at: Mapping[str, Any] | None = None) -> Spec:
+    """The spec with those params set that stand by themselves where ``at`` gives a size."""
+    block = spec.block(graph)
+    settings = dict(spec.settings)
+    for name, shape in (at or {}).items():
+        i = block.inputs.get(name)
+        if i is not None and not i.is_list:
+            settings.update(sizes_to_params(spec.file, i, shape, settings))
+    return Spec(spec.file, spec.variant, settings, spec.session)
+
+
+def default_sizes(spec: Spec, graph: str | None = None, at: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Shapes for `Spec.graph`: sizes asked for, a spec's params, its examples (``at:``), and 1 for the batch.
+
+    Dims that none of these tell are left symbolic. Whether shapes fit the patterns is left to elaboration.
+    """
+    block = spec.block(graph)
+    given: dict[str, Any] = dict(at or {})
+    env = _values(with_sizes(spec, graph, given), block)
+    for name, shape in given.items():
+        i = block.inputs.get(name)
+        if i is not None:
+            for one in _each(i, shape):
+                _bind(i, one, env)
+    found = dict(given)
+    missing = [i for i in block.inputs.values() if i.name not in given and not i.optional]
+    for i in missing:
+        if i.example is not None:
+            shapes = [_filled(i, one, env) for one in _each(i, i.example)]
+            found[i.name] = shapes if i.is_list else shapes[0]
+    for i in missing:
+        if i.example is None:
+            built = _built(i, env)
+            if built is not None:
+                found[i.name] = built
+    return found
+
+
+def _values(spec: Spec, block: Block) -> dict[str, Any]:
+    """Params, and the locals that follow from them."""
+    env: dict[str, Any] = {}
+    with suppress(*FAULTS):  # elaboration meets the same fault and reports it with its place
+        env.update(spec.params())
+        for x in (*spec.file.let, *block.let):
+            env[x.name] = x.fn(env)
+    return env
+
+
+def _each(i: Input, shapes: Any) -> tuple[Any, ...]:
+    """The shapes of a list input, or the one of another."""
+    return tuple(shapes) if i.is_list else (shapes,)
+
+
+def _bind(i: Input, shape: Any, env: dict[str, Any]) -> None:
+    with suppress(*FAULTS):  # as above
+        i.pattern.match(TensorType(i.dtype, tuple(shape)), env, lambda cond, why: None, i.name)
+
+
+def _built(i: Input, env: dict[str, Any]) -> Any:
+    """What the pattern of an input tells, or None where that is left to elaboration."""
+    head = i.pattern.axes[0] if i.pattern.axes else None
+    if head is not None and head.kind == "name" and head.name.lower() in BATCH:
+        env.setdefault(head.name, 1)
+    try:
+        if not i.is_list:
+            return i.pattern.build(env, i.dtype, i.name)
+        length = compile(i.length)(env) if i.length is not None else None
+        if not isinstance(length, int):
+            return None
+        return [i.pattern.build(env, i.dtype, f"{i.name}{k}") for k in range(length)]
+    except FAULTS:
+        return None  # as above
+
+
+def _filled(i: Input, example: Any, env: dict[str, Any]) -> tuple[Num, ...]:
+    """An example, with the sizes that are known already in place of its own."""
+    sizes = list(example)
+    axes = i.pattern.axes
+    if i.pattern.rest is not None or len(axes) != len(sizes):
+        return tuple(sizes)
+    for k, axis in enumerate(axes):
+        if axis.kind == "name":
+            known = env.get(axis.name)
+            if known is None:
+                env[axis.name] = sizes[k]
+            else:
+                sizes[k] = known
+    return tuple(sizes)

@@ -61,6 +61,12 @@ def _atom_bounds(atom: Atom) -> tuple[int | None, int | None]:
         case "max":
             lows = [low for low in map(lower_bound, atom.args) if low is not None]
             return max(lows, default=None), _all(max, [upper_bound(arg) for arg in atom.args])
+        case "log2":
+            least, greatest = lower_bound(atom.args[0]), upper_bound(atom.args[0])
+            return (
+                0 if least is None else max(least - 1, 0).bit_length(),
+                None if greatest is None else max(greatest - 1, 0).bit_length(),
+            )
 
 
 def _all(extremum: Callable[[list[int]], int], bounds: list[int | None]) -> int | None:
@@ -119,8 +125,8 @@ def _better(a: int | None, b: int | None) -> int | None:
 
 
 def _compounds(terms: Terms) -> list[Atom]:
-    """Compound atoms, those with the longest names (hence the outermost) first."""
-    atoms = {atom for mono in terms for atom, _ in mono.factors if atom.kind != "symbol"}
+    """Compound atoms with relations to their arguments, those with the longest names (hence the outermost) first."""
+    atoms = {atom for mono in terms for atom, _ in mono.factors if atom.kind not in ("symbol", "log2")}
     return sorted(atoms, key=lambda atom: (-len(atom.name), atom.name))
 
 

@@ -18,6 +18,7 @@ def degree(x: Num, name: str) -> int:
     """The degree of ``x`` in the symbol ``name`` as that grows; 0 for what does not contain it.
 
     It is 1 for ``x//k``, and the greatest degree of the arguments for ``min`` and ``max``: for ``min`` an upper bound.
+    Logarithms count as constants.
     Raises UnknownDegree where leading terms may cancel (``x - k*(x//k)``) or the symbol stands in a divisor.
     """
     if isinstance(x, int) or name not in x.free:
@@ -44,6 +45,8 @@ def _atom_degree(atom: Atom, name: str) -> int:
         return 0
     if atom.kind == "symbol":
         return 1
+    if atom.kind == "log2":
+        return 0
     if atom.kind == "floordiv":
         a, b = atom.args
         if not isinstance(b, int) and name in b.free:

@@ -185,6 +185,19 @@ def extremum(kind: Literal["min", "max"], xs: Iterable[Num]) -> Num:
     return make({monomial(((compound_atom(kind, tuple(kept)), 1),)): 1})
 
 
+def ceil_log2(x: Num) -> Num:
+    """``log2(x)`` rounded up, 0 below 1; factors of two are taken out: that of ``2*H`` is one more than that of ``H``."""
+    if isinstance(x, int):
+        return max(x - 1, 0).bit_length()
+    twos = 0
+    while is_positive(x) and all(c % 2 == 0 for c in x.terms.values()):
+        twos += 1
+        x = make({mono: c // 2 for mono, c in x.terms.items()})
+        if isinstance(x, int):
+            return twos + ceil_log2(x)
+    return make({monomial(((compound_atom("log2", (x,)), 1),)): 1}) + twos
+
+
 def _operands(kind: Literal["min", "max"], x: Num) -> tuple[Num, ...]:
     if isinstance(x, Dim) and len(x.terms) == 1:
         ((mono, c),) = x.terms.items()

@@ -1,6 +1,7 @@
 """Atoms and monomials, the building stones of the normal form of a symbolic integer.
 
-An *atom* is what the polynomial algebra cannot open: a symbol, a floor division or an extremum of canonical arguments.
+An *atom* is what the polynomial algebra cannot open: a symbol, or of canonical arguments a floor division, an extremum
+or a logarithm that is rounded up.
 A *monomial* is a product of powers of atoms.  Both are interned: equal means identical, and hashing is by address.
 """
 
@@ -17,7 +18,7 @@ from archgraph.ir._text import atom_text, monomial_text
 if TYPE_CHECKING:
     from archgraph.ir._algebra import Num
 
-Kind = Literal["symbol", "floordiv", "min", "max"]
+Kind = Literal["symbol", "floordiv", "min", "max", "log2"]
 T = TypeVar("T")
 
 _SYMBOL = re.compile(r"[^\W\d]\w*(\.\w+)*")
@@ -77,7 +78,10 @@ class Interner(Generic[T]):
 
 
 class Atom:
-    """A symbol, ``args[0] // args[1]``, or the ``min``/``max`` of ``args``; ``name`` is its printed form."""
+    """A symbol, ``args[0] // args[1]``, the ``min``/``max`` of ``args``, or ``ceil(log2(args[0]))``.
+
+    ``name`` is its printed form.
+    """
 
     __slots__ = ("__weakref__", "args", "free", "kind", "name")
     kind: Kind

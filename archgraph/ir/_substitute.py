@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from archgraph.ir._algebra import Num, make, sym
-from archgraph.ir._division import extremum
+from archgraph.ir._division import ceil_log2, extremum
 from archgraph.ir._monomial import Atom, Monomial
 
 
@@ -26,6 +26,8 @@ def _evaluate_atom(atom: Atom, env: Mapping[str, int]) -> int:
     args = [evaluate(arg, env) for arg in atom.args]
     if atom.kind == "floordiv":
         return args[0] // args[1]
+    if atom.kind == "log2":
+        return max(args[0] - 1, 0).bit_length()
     return min(args) if atom.kind == "min" else max(args)
 
 
@@ -52,4 +54,6 @@ def _substitute_atom(atom: Atom, env: Mapping[str, Num]) -> Num:
     args = [substitute(arg, env) for arg in atom.args]
     if atom.kind == "floordiv":
         return args[0] // args[1]
+    if atom.kind == "log2":
+        return ceil_log2(args[0])
     return extremum(atom.kind, args)

@@ -43,6 +43,8 @@ def atom_text(kind: Kind, args: tuple[Num, ...]) -> str:
     """Expression syntax of a compound atom; also the name it is sorted by."""
     if kind == "floordiv":
         return f"{operand(args[0], POWER)}//{operand(args[1], POWER)}"
+    if kind == "log2":
+        return f"ceil(log2({text(args[0])}))"
     return f"{kind}({', '.join(map(text, args))})"
 
 

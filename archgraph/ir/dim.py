@@ -14,7 +14,7 @@ from archgraph.ir._algebra import Dim, Num, make, sym, terms_of
 from archgraph.ir._bounds import is_positive, lower_bound, upper_bound
 from archgraph.ir._cond import Cond, Relation, SymbolicTruth, divides, eq, le, lt, ne
 from archgraph.ir._degree import UnknownDegree, degree
-from archgraph.ir._division import extremum
+from archgraph.ir._division import ceil_log2, extremum
 from archgraph.ir._monomial import Monomial, TooLarge, divide
 from archgraph.ir._substitute import evaluate, substitute
 from archgraph.ir._text import pretty
@@ -27,6 +27,7 @@ __all__ = [
     "SymbolicTruth",
     "TooLarge",
     "UnknownDegree",
+    "ceil_log2",
     "ceildiv",
     "degree",
     "divides",

@@ -16,7 +16,7 @@ from typing import Any, NoReturn, TypeAlias
 
 from archgraph.ir._algebra import Dim, Num, plain, sym
 from archgraph.ir._cond import SymbolicTruth, eq
-from archgraph.ir._division import extremum
+from archgraph.ir._division import ceil_log2, extremum
 from archgraph.ir._monomial import Monomial
 from archgraph.ir._substitute import evaluate as evaluate_dim
 from archgraph.ir._substitute import substitute as substitute_dim
@@ -309,6 +309,8 @@ def apply(name: str, *args: Any) -> Any:
             return args[0]
         if name == "abs":
             return abs(args[0])
+    if name == "ceil" and isinstance(args[0], Real) and args[0].op == "log2" and isinstance(args[0].args[0], Dim):
+        return ceil_log2(args[0].args[0])
     if name in ("floor", "ceil") and len(args) == 1 and (exact := ratio(args[0])) is not None:
         numerator, denominator = exact
         return (numerator if name == "floor" else numerator + denominator - 1) // denominator
@@ -419,7 +421,10 @@ def _substitute_term(mono: Monomial, coefficient: int, env: Mapping[str, Any]) -
             value = env[atom.name] if atom.name in env else sym(atom.name)
         else:
             args = [substitute(arg, env) for arg in atom.args]
-            value = binary("//", *args) if atom.kind == "floordiv" else apply(atom.kind, *args)
+            if atom.kind == "log2":
+                value = apply("ceil", apply("log2", *args))
+            else:
+                value = binary("//", *args) if atom.kind == "floordiv" else apply(atom.kind, *args)
         term = binary("*", term, binary("**", value, power))
     return term
 

@@ -13,7 +13,7 @@ from fractions import Fraction
 from functools import reduce
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from archgraph.ir.dim import Dim, Num, dmax, dmin, lower_bound, prod, sym, terms
+from archgraph.ir.dim import Dim, Num, ceil_log2, dmax, dmin, lower_bound, prod, sym, terms
 from archgraph.ir.types import TensorType
 from archgraph.lower.plan import Step
 
@@ -174,7 +174,7 @@ class Sizes:
     def _compound(self, dim: Dim, busy: frozenset[Dim]) -> Recipe | None:
         """A floor division or an extremum, from its arguments."""
         atom = _atom_of(dim)
-        if atom.kind == "symbol":
+        if atom.kind in ("symbol", "log2"):
             return None
         if atom.kind == "floordiv" and isinstance(atom.args[1], int):
             for other, axis in self._known.items():
@@ -238,6 +238,8 @@ def _dim_of(atom: Any) -> Num:
             return quotient
         case "min":
             return dmin(*atom.args)
+        case "log2":
+            return ceil_log2(atom.args[0])
         case _:
             return dmax(*atom.args)
 

@@ -23,13 +23,19 @@ from archgraph.spec.expr import (
 )
 
 
+def _tree(value: Any) -> Expr:
+    """A host value as a tree; numbers in lists may be symbolic or late."""
+    if isinstance(value, (list, tuple)):
+        return ListExpr(tuple(map(_tree, value)))
+    return literal(value) if isinstance(value, (bool, int, float)) and abs(value) != float("inf") else Host(value)
+
+
 def close_over(tree: Expr, env: Mapping[str, Any]) -> Expr:
     """``tree`` with every host name of ``env`` replaced by its value; names outside ``env`` stay free."""
+    if all(n in env for n in tree.names):
+        return _tree(compile(tree)(env))
     if not any(n in env for n in tree.names):
         return tree
-    if all(n in env for n in tree.names):
-        value = compile(tree)(env)
-        return literal(value) if isinstance(value, (bool, int, float, list, tuple)) else Host(value)
 
     def down(e: Expr) -> Expr:
         return close_over(e, env)

@@ -5,6 +5,7 @@ Dims may be ints or symbols; the same rules give numbers or closed forms.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from archgraph.ir.dim import Num, dmax, prod
@@ -17,27 +18,70 @@ if TYPE_CHECKING:
     from archgraph.ir.types import TensorType
 
 
-class Totals(NamedTuple):
+class Memory(NamedTuple):
+    """Bytes: ``peak`` of live intermediate values in evaluation, without the inputs; ``saved`` all values that a
+    backward pass may need; ``weights`` parameters and buffers."""
+
+    peak: Num = 0
+    saved: Num = 0
+    weights: Num = 0
+
+
+class Totals:
     """What a graph or node costs.
 
     ``params`` and ``buffers`` are element counts, shared weights once; ``macs`` and ``elementwise`` are work of one
-    evaluation, every call counted; ``activation_bytes`` is the peak of live intermediate values in evaluation, without
-    the inputs; ``saved_bytes`` all values that a backward pass may need.
+    evaluation, every call counted; ``frozen_params`` is the part of ``params`` that is not trained. Memory is worked
+    out when it is first asked for.
     """
 
-    params: Num = 0
-    buffers: Num = 0
-    macs: Num = 0
-    elementwise: Num = 0
-    activation_bytes: Num = 0
-    saved_bytes: Num = 0
-    frozen_params: Num = 0
-    weight_bytes: Num = 0
+    __slots__ = ("_memory", "buffers", "elementwise", "frozen_params", "macs", "params")
+
+    def __init__(
+        self,
+        params: Num = 0,
+        buffers: Num = 0,
+        macs: Num = 0,
+        elementwise: Num = 0,
+        frozen_params: Num = 0,
+        memory: Callable[[], Memory] | None = None,
+    ) -> None:
+        self.params = params
+        self.buffers = buffers
+        self.macs = macs
+        self.elementwise = elementwise
+        self.frozen_params = frozen_params
+        self._memory = memory
 
     @property
     def flops(self) -> Num:
         """Two per MAC, and the element-wise work."""
         return 2 * self.macs + self.elementwise
+
+    @property
+    def memory(self) -> Memory:
+        return Memory() if self._memory is None else self._memory()
+
+    @property
+    def activation_bytes(self) -> Num:
+        """`Memory.peak`."""
+        return self.memory.peak
+
+    @property
+    def saved_bytes(self) -> Num:
+        """`Memory.saved`."""
+        return self.memory.saved
+
+    @property
+    def weight_bytes(self) -> Num:
+        """`Memory.weights`."""
+        return self.memory.weights
+
+    def __repr__(self) -> str:
+        return (
+            f"Totals(params={self.params}, buffers={self.buffers}, macs={self.macs}, elementwise={self.elementwise}, "
+            f"activation_bytes={self.activation_bytes})"
+        )
 
 
 def totals(graph: Graph) -> Totals:
@@ -53,27 +97,53 @@ def _totals(graph: Graph) -> Totals:
     buffers: Num = 0
     macs: Num = 0
     elementwise: Num = 0
-    saved: Num = 0
     frozen: Num = 0
-    weight_bytes: Num = 0
-    for k, _ in enumerate(graph.nodes):
-        t = node_totals(graph, k)
-        params += t.params
-        buffers += t.buffers
-        macs += t.macs
-        elementwise += t.elementwise
-        saved += t.saved_bytes
-        frozen += t.frozen_params
-        weight_bytes += t.weight_bytes
-    return Totals(params, buffers, macs, elementwise, _peak(graph), saved, frozen, weight_bytes)
+    nodes, inputs = graph.nodes, graph.inputs
+    for k, node in enumerate(nodes):
+        op: Any = node.op
+        if op is None or node.callees or node.flags:
+            t = node_totals(graph, k)
+            params += t.params
+            buffers += t.buffers
+            macs += t.macs
+            elementwise += t.elementwise
+            frozen += t.frozen_params
+            continue
+        owned = op.has_weights and node.share is None and not node.weights
+        if op.free and not owned:
+            continue
+        ins = [None if r is None else inputs[r[1]][1] if r[0] < 0 else nodes[r[0]].types[r[1]] for r in node.inputs]
+        if owned:
+            for w in op.weights(*ins):
+                if w.buffer:
+                    buffers += prod(w.shape)
+                else:
+                    params += prod(w.shape)
+        if not op.free:
+            more, also = op.cost(ins, node.types)
+            macs += more
+            elementwise += also
+    return Totals(params, buffers, macs, elementwise, frozen, lambda: memory(graph))
+
+
+def memory(graph: Graph) -> Memory:
+    """Peak, saved and weight bytes of a graph."""
+    known: Memory | None = graph._cache.get("memory")
+    if known is None:
+        saved: Num = 0
+        weights: Num = 0
+        for k, _ in enumerate(graph.nodes):
+            m = node_totals(graph, k).memory
+            saved += m.saved
+            weights += m.weights
+        known = graph._cache["memory"] = Memory(_peak(graph), saved, weights)
+    return known
 
 
 def in_types(graph: Graph, node: Node) -> tuple[TensorType | None, ...]:
     """Types of a node's operands."""
     nodes, inputs = graph.nodes, graph.inputs
-    return tuple(
-        [None if r is None else inputs[r[1]][1] if r[0] < 0 else nodes[r[0]].types[r[1]] for r in node.inputs]
-    )
+    return tuple([None if r is None else inputs[r[1]][1] if r[0] < 0 else nodes[r[0]].types[r[1]] for r in node.inputs])
 
 
 def op_cost(op: Op, ins: tuple[Any, ...], outs: tuple[TensorType, ...]) -> Cost:
@@ -86,23 +156,25 @@ def node_totals(graph: Graph, index: int) -> Totals:
     node = graph.nodes[index]
     unused = "unused" in node.flags
     owned = node.share is None and not node.weights
-    op = node.op
+    op: Any = node.op
     if op is None:
         inner = totals(node.callees[0])
         n = node.count
         work = 0 if unused else n
         own = n if owned else 0
+
+        def of_call() -> Memory:
+            m = inner.memory
+            return Memory(0 if unused else m.peak, m.saved * work, m.weights * own)
+
         return Totals(
             inner.params * own,
             inner.buffers * own,
             inner.macs * work,
             inner.elementwise * work,
-            0 if unused else inner.activation_bytes,
-            inner.saved_bytes * work,
             (inner.params if "frozen" in node.flags else inner.frozen_params) * own,
-            inner.weight_bytes * own,
+            of_call,
         )
-    assert isinstance(op, Op)
     if node.callees:
         return _with_regions(graph, node, op)
     ins = in_types(graph, node)
@@ -118,34 +190,39 @@ def node_totals(graph: Graph, index: int) -> Totals:
                 params += n
             weight_bytes += n * DTYPE_BYTES[w.dtype]
     frozen = params if "frozen" in node.flags else 0
-    if unused:
-        return Totals(params, buffers, frozen_params=frozen, weight_bytes=weight_bytes)
-    cost = op_cost(op, ins, node.types)
     saved: Num = 0
-    if not op.view:
-        for t in node.types:
-            saved += t.bytes
-    return Totals(params, buffers, cost.macs, cost.elementwise, 0, saved, frozen, weight_bytes)
+    if unused:
+        cost = FREE
+    else:
+        cost = op_cost(op, ins, node.types)
+        if not op.view:
+            for t in node.types:
+                saved += t.bytes
+    return Totals(params, buffers, cost.macs, cost.elementwise, frozen, lambda: Memory(0, saved, weight_bytes))
 
 
 def _with_regions(graph: Graph, node: Node, op: Op) -> Totals:
     inner = [totals(c) for c in node.callees]
+    turns: Num = 1
     if isinstance(op, SwitchTraining):
-        run, turns = inner[1], 1
+        run = inner[1]
     else:
         assert isinstance(op, Scan)
         first = node.inputs[0]
         assert first is not None
-        run, turns = inner[0], graph.type_of(first).shape[op.dim]  # type: ignore[assignment]
+        run, turns = inner[0], graph.type_of(first).shape[op.dim]
+
+    def of_regions() -> Memory:
+        m = run.memory
+        return Memory(m.peak, m.saved * turns, sum((t.memory.weights for t in inner), start=0))
+
     return Totals(
         sum((t.params for t in inner), start=0),
         sum((t.buffers for t in inner), start=0),
         run.macs * turns,
         run.elementwise * turns,
-        run.activation_bytes,
-        run.saved_bytes * turns,
         sum((t.frozen_params for t in inner), start=0),
-        sum((t.weight_bytes for t in inner), start=0),
+        of_regions,
     )
 
 
@@ -186,11 +263,11 @@ def _peak(graph: Graph) -> Num:
         inside: Num = made
         if node.callees:
             callee = node.callees[-1]
-            inside = dmax(made, totals(callee).activation_bytes)
+            inside = dmax(made, memory(callee).peak)
             if node.count != 1:
                 # while a turn runs, the value that the turn before left is alive as well
                 carried = sum((t.bytes for t in callee.output_types), start=0)
-                inside = dmax(inside, totals(callee).activation_bytes + carried)
+                inside = dmax(inside, memory(callee).peak + carried)
         peaks.append(live + inside)
         live += made
         for out in range(len(node.types)):

@@ -186,7 +186,7 @@ def extremum(kind: Literal["min", "max"], xs: Iterable[Num]) -> Num:
 
 
 def ceil_log2(x: Num) -> Num:
-    """``log2(x)`` rounded up, 0 below 1; factors of two are taken out: that of ``2*H`` is one more than that of ``H``."""
+    """``log2(x)`` rounded up, 0 below 1; factors of two are taken out: ``2*H`` gives one more than ``H``."""
     if isinstance(x, int):
         return max(x - 1, 0).bit_length()
     twos = 0

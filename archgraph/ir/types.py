@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any, Final, final
-from weakref import WeakValueDictionary
 
 from archgraph.ir.dim import Dim, Num, prod
 
@@ -96,7 +95,9 @@ def _word(n: Num) -> str:
     return f"[{text}]" if " " in text else text
 
 
-_types: WeakValueDictionary[tuple[Any, ...], TensorType] = WeakValueDictionary()
+#: Known types. Equality never rests on identity, so forgetting them is safe.
+_types: dict[tuple[Any, ...], TensorType] = {}
+_MAX_TYPES: Final = 100_000
 
 
 @final
@@ -120,14 +121,15 @@ class TensorType:
     shape: tuple[Num, ...]
     layout: tuple[tuple[int, Layout], ...]
 
-    def __new__(
-        cls, dtype: str, shape: Iterable[Num], layout: tuple[tuple[int, Layout], ...] = ()
-    ) -> TensorType:
-        shape = tuple(shape)
+    def __new__(cls, dtype: str, shape: Iterable[Num], layout: tuple[tuple[int, Layout], ...] = ()) -> TensorType:
+        if type(shape) is not tuple:
+            shape = tuple(shape)
         key = (dtype, shape, layout)
         found = _types.get(key)
         if found is not None:
             return found
+        if len(_types) > _MAX_TYPES:
+            _types.clear()
         self = object.__new__(cls)
         self.dtype = dtype
         self.shape = shape
@@ -159,7 +161,9 @@ class TensorType:
         """The same dtype with another shape; layouts of axes whose length stays are kept."""
         if self.layout:
             kept = tuple(
-                (a, lay) for a, lay in self.layout if a < len(shape) and len(shape) == self.rank and shape[a] == self.shape[a]
+                (a, lay)
+                for a, lay in self.layout
+                if a < len(shape) and len(shape) == self.rank and shape[a] == self.shape[a]
             )
             return TensorType(self.dtype, shape, kept)
         return TensorType(self.dtype, shape)

@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Final, NamedTuple, NoReturn, Protocol
 
 from archgraph.ir.dim import Cond, Num
 from archgraph.ir.real import Late, NeedsValue, Real, free
-from archgraph.ir.types import TensorType, is_float, is_int
-from archgraph.ops.kinds import AttributeValueError, Init, Kind
+from archgraph.ir.types import DTYPE_BYTES, TensorType, is_float, is_int
+from archgraph.ops.kinds import AttributeValueError, Init, IntKind, Kind
 
 
 class OpError(Exception):
@@ -93,7 +93,7 @@ class Emitter(Protocol):
 class Attribute:
     """One declared attribute: its kind, default and documentation."""
 
-    __slots__ = ("default", "doc", "draw", "index", "inert", "kind", "name", "required")
+    __slots__ = ("default", "doc", "draw", "index", "inert", "kind", "name", "plain_int", "required")
 
     def __init__(self, kind: Kind, default: Any, required: bool, doc: str, inert: bool, draw: Any) -> None:
         self.kind = kind
@@ -104,6 +104,8 @@ class Attribute:
         self.draw = draw
         self.name = ""
         self.index = 0
+        #: Any int is a value as it is.
+        self.plain_int = isinstance(kind, IntKind) and kind.low is None
 
 
 _REQUIRED: Final = object()
@@ -128,18 +130,23 @@ def attr(kind: Kind, default: Any = _REQUIRED, *, doc: str = "", inert: bool = F
     return Attribute(kind, None if default is _REQUIRED else default, default is _REQUIRED, doc, inert, draw)
 
 
-class Operand(NamedTuple):
+class Operand:
     """One operand: its name, pattern (``B C H W``; ``...`` any axes) and dtype class (float, int, bool, any)."""
 
-    name: str
-    pattern: str
-    dtype: str = "float"
-    optional: bool = False
-    variadic: bool = False
+    __slots__ = ("dtype", "name", "optional", "pattern", "rank", "variadic")
 
-    @property
-    def rank(self) -> int | None:
-        return None if "..." in self.pattern else len(self.pattern.split())
+    def __init__(self, name: str, pattern: str, dtype: str, optional: bool, variadic: bool) -> None:
+        self.name = name
+        self.pattern = pattern
+        self.dtype = dtype
+        self.optional = optional
+        self.variadic = variadic
+        #: Number of axes; None where any.
+        self.rank = None if "..." in pattern else len(pattern.split())
+
+    def over(self, pattern: str) -> Operand:
+        """The same operand with another pattern."""
+        return Operand(self.name, pattern, self.dtype, self.optional, self.variadic)
 
 
 def operand(
@@ -400,21 +407,23 @@ def check_operands(op: type[Op], types: tuple[TensorType | None, ...]) -> None:
     operands = op.operands
     n = len(operands)
     for k, t in enumerate(types):
-        o = operands[k] if k < n else operands[-1]
         if t is None:
             continue
-        if o.rank is not None and len(t.shape) != o.rank:
-            fail(f"`{op.op_name}` takes {o.rank} axes for `{o.name}`", f"[{o.pattern.replace(' ', ', ')}]", t)
-        if o.dtype != "any" and not _DTYPE_CLASS[o.dtype](t.dtype):
+        o = operands[k] if k < n else operands[-1]
+        rank = o.rank
+        if rank is not None and len(t.shape) != rank:
+            fail(f"`{op.op_name}` takes {rank} axes for `{o.name}`", f"[{o.pattern.replace(' ', ', ')}]", t)
+        if o.dtype != "any" and t.dtype not in DTYPE_CLASSES[o.dtype]:
             fail(f"`{op.op_name}` takes {o.dtype} values for `{o.name}`", o.dtype, t)
 
 
-_DTYPE_CLASS: Final = {
-    "float": lambda d: is_float(d),
-    "int": lambda d: is_int(d),
-    "bool": lambda d: d == "bool",
-    "complex": lambda d: d == "complex",
-    "number": lambda d: d != "bool",
+#: Dtypes of each class of operands.
+DTYPE_CLASSES: Final[dict[str, frozenset[str]]] = {
+    "float": frozenset(d for d in DTYPE_BYTES if is_float(d)),
+    "int": frozenset(d for d in DTYPE_BYTES if is_int(d)),
+    "bool": frozenset({"bool"}),
+    "complex": frozenset({"complex"}),
+    "number": frozenset(d for d in DTYPE_BYTES if d != "bool"),
 }
 
 __all__ = [

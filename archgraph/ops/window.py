@@ -7,7 +7,7 @@ from typing import Any, ClassVar, TypeAlias
 
 from archgraph.ir.dim import Num, ceildiv, dmax, le
 from archgraph.ir.types import TensorType
-from archgraph.ops.base import Context, Emitter, Handle, Op, Operand, attr
+from archgraph.ops.base import Context, Emitter, Handle, Op, attr
 from archgraph.ops.kinds import IntsKind, Kind, OptionalKind
 
 AXES = ("D", "H", "W")
@@ -56,7 +56,7 @@ class Spatial(Op):
                     again.required = a.required
                     setattr(cls, a.name, again)
             axes = " ".join(AXES[3 - rank :])
-            cls.operands = tuple(Operand(o.name, o.pattern.replace("S", axes), *o[2:]) for o in cls.operands)
+            cls.operands = tuple(o.over(o.pattern.replace("S", axes)) for o in cls.operands)
         super().__init_subclass__(name=name, **kwargs)
 
     def given(self, *names: str) -> dict[str, Any]:

@@ -126,9 +126,7 @@ class Compiler:
         try:
             return parse(raw)
         except ExprError as error:
-            self.fault(
-                "expr/syntax", shifted(container, key, error), f"`{raw}`: {error.message}", hint=error.hint
-            )
+            self.fault("expr/syntax", shifted(container, key, error), f"`{raw}`: {error.message}", hint=error.hint)
             return None
 
     def evaluator(self, raw: Any, container: Any, key: Any, refs: set[str]) -> tuple[bool, Any]:
@@ -189,7 +187,9 @@ class Compiler:
             if raw.startswith("$"):
                 refs.add(raw[1:])
                 return False, compile_expr(parse(raw[1:]))
-            raw_map = YMap(getattr(container, "file", ""), container.pos[key][1] if isinstance(container, YMap) else (0, 0, 0, 0))
+            raw_map = YMap(
+                getattr(container, "file", ""), container.pos[key][1] if isinstance(container, YMap) else (0, 0, 0, 0)
+            )
             raw_map["op"] = raw
             raw_map.pos["op"] = (raw_map.mark, raw_map.mark)
             raw = raw_map
@@ -468,6 +468,8 @@ class Compiler:
                 missing = [a.name for a in cls.attributes if a.required and a.name not in plan.attrs]
                 if missing:
                     self.fault("attr/missing", plan.at(), f"`{cls.op_name}` needs the attribute `{missing[0]}`")
+                elif cls.extra is None and all(k in cls.by_name for k in plan.attrs):
+                    plan.preset, plan.dynamic = prepared(cls, plan.attrs)
         elif isinstance(cls, Block):
             missing = [p.name for p in cls.params.values() if p.required and p.name not in plan.attrs]
             if missing:
@@ -534,7 +536,9 @@ class Compiler:
             )
             return None
         if len(forms) > 1:
-            self.fault("node/form", span_of(raw, forms[1], key=True), f"a node is `{forms[0]}` or `{forms[1]}`, not both")
+            self.fault(
+                "node/form", span_of(raw, forms[1], key=True), f"a node is `{forms[0]}` or `{forms[1]}`, not both"
+            )
             return None
         form = forms[0]
         refs: set[str] = set()
@@ -569,7 +573,9 @@ class Compiler:
         """A ``weights:`` mapping."""
         found: dict[str, RefPlan | None] = {}
         if not isinstance(raw, YMap):
-            self.fault("weights/form", span_of(container, "weights"), "weights is a mapping from weight names to values")
+            self.fault(
+                "weights/form", span_of(container, "weights"), "weights is a mapping from weight names to values"
+            )
             return found
         for k, v in raw.items():
             if v is None:
@@ -702,7 +708,9 @@ class Compiler:
         if form == "share":
             owner = raw["share"]
             if owner == "turns" or not isinstance(owner, str):
-                self.fault("share/form", span_of(raw, "share"), "`share` names a node; `share: turns` stands beside `op`")
+                self.fault(
+                    "share/form", span_of(raw, "share"), "`share` names a node; `share: turns` stands beside `op`"
+                )
                 return None
             share = SharePlan(at, owner)
             share.word = owner
@@ -815,7 +823,9 @@ class Compiler:
     ) -> NodePlan | None:
         """Wrap a node in its loop."""
         if len(words) > 1:
-            self.fault("loop/two", span_of(raw, words[1], key=True), f"a node has one loop: `{words[0]}` or `{words[1]}`")
+            self.fault(
+                "loop/two", span_of(raw, words[1], key=True), f"a node has one loop: `{words[0]}` or `{words[1]}`"
+            )
             return None
         word = words[0]
         refs: set[str] = set()
@@ -827,7 +837,9 @@ class Compiler:
         else:
             entries = raw[word]
             if not isinstance(entries, YMap):
-                self.fault("loop/form", span_of(raw, word), f"`{word}` is a mapping from loop names to what they run over")
+                self.fault(
+                    "loop/form", span_of(raw, word), f"`{word}` is a mapping from loop names to what they run over"
+                )
                 return None
             for k, v in entries.items():
                 why = bad_name(k)
@@ -859,7 +871,11 @@ class Compiler:
                 body.inputs = [RefPlan("it"), *body.inputs[1:]]
         outer = YMap(raw.file, raw.mark)
         for k in ("when", "else", "as", "shape"):
-            if k in raw and not (k in inner) and not (k == "shape" and isinstance(body, OpPlan) and _has_attr(body.target, "shape")):
+            if (
+                k in raw
+                and k not in inner
+                and not (k == "shape" and isinstance(body, OpPlan) and _has_attr(body.target, "shape"))
+            ):
                 outer[k] = raw[k]
                 outer.pos[k] = raw.pos[k]
         self.common(plan, outer)
@@ -911,6 +927,22 @@ _LIBRARIES: dict[str, str] = {}
 def register_library_block(block: str, library: str) -> None:
     """Remember which shipped library has a block, for hints."""
     _LIBRARIES[block] = library
+
+
+def prepared(cls: type[Op], attrs: Mapping[str, tuple[bool, Any, At]]) -> tuple[list[Any] | None, list[Any]]:
+    """Converted constants and defaults in the op's order, and what is left to evaluate."""
+    values = [a.default for a in cls.attributes]
+    dynamic: list[Any] = []
+    for name, (const, value, _) in attrs.items():
+        a = cls.by_name[name]
+        if const:
+            try:
+                values[a.index] = cls.convert(a, value)
+            except AttributeValueError:
+                return None, []
+        else:
+            dynamic.append((a.index, a, getattr(value, "fn", value)))
+    return values, dynamic
 
 
 class _Fn:
@@ -1085,7 +1117,9 @@ def shifted(container: Any, key: Any, error: ExprError) -> Span | None:
 
 
 def _is_chain(raw: YList) -> bool:
-    return any(isinstance(v, YMap) for v in raw) and not all(isinstance(v, YMap) and ("op" in v or "formula" in v) for v in raw)
+    return any(isinstance(v, YMap) for v in raw) and not all(
+        isinstance(v, YMap) and ("op" in v or "formula" in v) for v in raw
+    )
 
 
 def _has_attr(target: Any, name: str) -> bool:

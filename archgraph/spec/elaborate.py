@@ -438,7 +438,9 @@ def elaborate_root(
         waiting: list[Any] = []
         for x in (*file.let, *block.let):
             names = x.expr.names if x.expr is not None else frozenset()
-            if all(n in env for n in names if n not in {w.name for w in waiting}) and not names & {w.name for w in waiting}:
+            if all(n in env for n in names if n not in {w.name for w in waiting}) and not names & {
+                w.name for w in waiting
+            }:
                 f.span = x.span
                 env[x.name] = f.value(x.fn, x.span)
             else:

@@ -118,7 +118,10 @@ class _Closer:
         value = self.f.value(compile(e), None)
         if isinstance(value, (Late, Real)) or not isinstance(value, (bool, int, float)) or value != value:
             if isinstance(value, (list, tuple, dict, str)) or value is None:
-                raise OpError(f"`{e}` is {value!r}; a formula takes numbers and tensors", hint="a list becomes a tensor by `constant`")
+                raise OpError(
+                    f"`{e}` is {value!r}; a formula takes numbers and tensors",
+                    hint="a list becomes a tensor by `constant`",
+                )
             return Host(value)
         if value in (float("inf"), float("-inf")):
             return Host(value)

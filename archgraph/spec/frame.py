@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from archgraph.ir.diagnostics import Collector, Diagnostic, Span, SpecError, did_you_mean
+from archgraph.ir.diagnostics import Collector, Diagnostic, Span, did_you_mean
 from archgraph.ir.dim import Cond, Num, SymbolicTruth
 from archgraph.ir.dim import TooLarge as DimTooLarge
 from archgraph.ir.graph import Graph, Guard, Node, ValueRef
@@ -171,6 +171,28 @@ class Frame:
             raise TooLarge(f"more than {MAX_NODES:,} nodes")
         return len(self.nodes) - 1
 
+    def add_op(
+        self,
+        name: str,
+        op: Op,
+        inputs: tuple[ValueRef | None, ...],
+        types: tuple[TensorType, ...],
+        flags: frozenset[str],
+        weights: tuple[tuple[str, ValueRef | None], ...],
+    ) -> int:
+        """`add` for a leaf op."""
+        self.taken.add(name)
+        if op.late:
+            for n in op.late:
+                if n not in self.late:
+                    self.late.append(n)
+        nodes = self.nodes
+        nodes.append(Node(name, op, inputs, types, (), 1, None, (), weights, flags, self.span))
+        self.total += 1
+        if self.total > MAX_NODES:
+            raise TooLarge(f"more than {MAX_NODES:,} nodes")
+        return len(nodes) - 1
+
     def _note_late(self, value: Any) -> None:
         from archgraph.ir.real import free
 
@@ -180,7 +202,7 @@ class Frame:
 
     def refs(self, index: int) -> tuple[Ref, ...]:
         """The outputs of a node."""
-        return tuple(Ref((index, k), t) for k, t in enumerate(self.nodes[index].types))
+        return tuple([Ref((index, k), t) for k, t in enumerate(self.nodes[index].types)])
 
     # -- rules' context ------------------------------------------------------------------------------------------
 
@@ -313,7 +335,9 @@ class Frame:
                 renumber[k] = len(kept)
                 inputs = tuple(None if r is None else (renumber[r[0]], r[1]) for r in n.inputs)
                 weights = tuple((w, None if r is None else (renumber[r[0]], r[1])) for w, r in n.weights)
-                kept.append(n if inputs == n.inputs and weights == n.weights else n.replace(inputs=inputs, weights=weights))
+                kept.append(
+                    n if inputs == n.inputs and weights == n.weights else n.replace(inputs=inputs, weights=weights)
+                )
             nodes = kept
             outputs = tuple((o, (renumber[r[0]], r[1])) for o, r in outputs)
         return Graph(

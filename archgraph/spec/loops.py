@@ -463,7 +463,9 @@ def read_inputs(graph: Graph) -> tuple[Graph, tuple[int, ...] | None]:
     )
     return (
         graph.replace(
-            inputs=tuple(graph.inputs[k] for k in kept), nodes=nodes, outputs=tuple((o, move(r)) for o, r in graph.outputs)
+            inputs=tuple(graph.inputs[k] for k in kept),
+            nodes=nodes,
+            outputs=tuple((o, move(r)) for o, r in graph.outputs),
         ),
         kept,
     )

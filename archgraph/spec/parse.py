@@ -8,8 +8,8 @@ from typing import Any, Final
 from archgraph.ir.diagnostics import Collector, Span, did_you_mean
 from archgraph.spec.compile import Compiler, _Fn, bad_name
 from archgraph.spec.expr import BoolOp, Expr
-from archgraph.spec.model import PARAM_TYPES, Block, Input, Local, Param, SpecFile
 from archgraph.spec.loops import LoopPlan
+from archgraph.spec.model import PARAM_TYPES, Block, Input, Local, Param, SpecFile
 from archgraph.spec.plan import GroupPlan, NodePlan, OpPlan
 from archgraph.spec.yaml import YList, YMap, load_yaml, span_of
 
@@ -102,7 +102,9 @@ class Parser:
             file.graphs[str(name)] = Block(str(name), file, span_of(where, name, key=True), root=True)
         if "graph" in tree:
             if file.graphs:
-                self.faults.error("graph/two", span_of(tree, "graph", key=True), "a spec has `graph` or `graphs`, not both")
+                self.faults.error(
+                    "graph/two", span_of(tree, "graph", key=True), "a spec has `graph` or `graphs`, not both"
+                )
             file.graphs[file.name] = Block(file.name, file, span_of(tree, "graph", key=True), root=True)
         elif not file.graphs and not file.blocks and file.base is None:
             self.faults.error("graph/none", Span(self.path, 1, 1), "a spec has a `graph`, `graphs` or `blocks`")
@@ -194,7 +196,9 @@ class Parser:
 
     def _declare_block(self, block: Block, raw: Any, where: Any, key: Any) -> None:
         if not isinstance(raw, YMap):
-            self.faults.error("block/form", span_of(where, key), "a block is a mapping", expected=", ".join(_BLOCK_KEYS))
+            self.faults.error(
+                "block/form", span_of(where, key), "a block is a mapping", expected=", ".join(_BLOCK_KEYS)
+            )
             return
         for k in raw:
             if k not in _BLOCK_KEYS:
@@ -235,7 +239,9 @@ class Parser:
         """A ``params:`` mapping."""
         found: dict[str, Param] = {}
         if not isinstance(raw, YMap):
-            self.faults.error("params/form", span_of(container, "params"), "`params` is a mapping from names to defaults")
+            self.faults.error(
+                "params/form", span_of(container, "params"), "`params` is a mapping from names to defaults"
+            )
             return found
         for name, value in raw.items():
             why = bad_name(name)
@@ -284,7 +290,12 @@ class Parser:
                 return Param(name, "op", span=span)
             const, value = (True, None) if not self.second else compiler.opref(raw, container, name, refs)
             return Param(
-                name, "op", value=value if const else None, default=None if const else value, names=frozenset(refs), span=span
+                name,
+                "op",
+                value=value if const else None,
+                default=None if const else value,
+                names=frozenset(refs),
+                span=span,
             )
         const, value = compiler.evaluator(raw, container, name, refs)
         kind = "table" if isinstance(raw, YMap) else "expr"
@@ -440,7 +451,9 @@ def check_read(block: Block, raw: YMap, faults: Collector) -> None:
     """A value that nobody reads is a mistake, unless it is marked ``unused``."""
     plan = block.plan
     assert plan is not None
-    _check_items(plan.items, plan.outputs is None, frozenset().union(*(o.ref.refs for o in plan.outputs or ())), raw, faults)
+    _check_items(
+        plan.items, plan.outputs is None, frozenset().union(*(o.ref.refs for o in plan.outputs or ())), raw, faults
+    )
 
 
 def _check_items(
@@ -455,7 +468,7 @@ def _check_items(
         if name in read_outside or any(name in p.refs for _, p in later):
             continue
         named = set(plan.names or ())
-        if named and any(named & p.refs for _, p in later) or named & read_outside:
+        if (named and any(named & p.refs for _, p in later)) or named & read_outside:
             continue
         if later and takes_above(later[0][1]):
             continue

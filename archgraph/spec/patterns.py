@@ -144,9 +144,7 @@ class ShapePattern:
         require(cond, f"{what} must have the form {expr}")
         env[name] = value
 
-    def _grid(
-        self, a: Axis, k: int, t: TensorType, env: dict[str, Any], require: Require, what: str
-    ) -> TensorType:
+    def _grid(self, a: Axis, k: int, t: TensorType, env: dict[str, Any], require: Require, what: str) -> TensorType:
         layout = t.layout_of(k)
         names = [g.name for g in a.grid if isinstance(g, Name) and env.get(g.name) is None]
         if layout is None:

@@ -11,12 +11,24 @@ from typing import Any, Final
 from archgraph.ir.diagnostics import Span
 from archgraph.ir.dim import Dim
 from archgraph.ir.real import Late, Real, free
+from archgraph.ir.reserved import RESERVED
 from archgraph.ops.base import AttributeValueError, Op, OpError, check_operands, get_op
 from archgraph.spec.expr import Expr, compile
 from archgraph.spec.frame import FAULTS, Frame, Made
 from archgraph.spec.model import Block, OpRef
 from archgraph.spec.patterns import ShapePattern
-from archgraph.spec.values import UNKNOWN, Record, Ref, Turns, Values, flatten, holds_unknown, host_lists, is_value, tidy
+from archgraph.spec.values import (
+    UNKNOWN,
+    Record,
+    Ref,
+    Turns,
+    Values,
+    flatten,
+    holds_unknown,
+    host_lists,
+    is_value,
+    tidy,
+)
 
 Eval = Callable[[Mapping[str, Any]], Any]
 
@@ -152,10 +164,11 @@ def _type_of(f: Frame, ref: tuple[int, int]) -> Any:
 class NodePlan:
     """A compiled node. Subclasses implement `run`; `evaluate` adds what every node may say."""
 
-    __slots__ = ("at", "conditional", "flags", "is_source", "names", "otherwise", "refs", "shape", "spans")
+    __slots__ = ("_span", "at", "conditional", "flags", "is_source", "names", "otherwise", "refs", "shape")
 
     def __init__(self, at: Callable[[], Span | None]) -> None:
         self.at = at
+        self._span: Span | None = None
         self.conditional: tuple[Eval, Callable[[], Span | None]] | None = None
         self.otherwise: RefPlan | float | None = None
         self.names: tuple[str, ...] | None = None
@@ -167,7 +180,10 @@ class NodePlan:
     def evaluate(self, f: Frame, it: Any, name: str) -> Any:
         """Add the node to the frame and return its value; faults are recorded and give `UNKNOWN`."""
         before = f.span
-        f.span = self.at()
+        span = self._span
+        if span is None:
+            span = self._span = self.at()
+        f.span = span
         try:
             if self.conditional is not None:
                 fn, at = self.conditional
@@ -249,7 +265,19 @@ class NodePlan:
 class OpPlan(NodePlan):
     """An op or block call."""
 
-    __slots__ = ("attrs", "given", "inputs", "kwinputs", "late_target", "overlay", "static", "target", "word")
+    __slots__ = (
+        "attrs",
+        "dynamic",
+        "given",
+        "inputs",
+        "kwinputs",
+        "late_target",
+        "overlay",
+        "preset",
+        "static",
+        "target",
+        "word",
+    )
 
     def __init__(self, at: Callable[[], Span | None]) -> None:
         super().__init__(at)
@@ -262,6 +290,9 @@ class OpPlan(NodePlan):
         #: name → (constant?, value or evaluator, span)
         self.attrs: dict[str, tuple[bool, Any, Callable[[], Span | None]]] = {}
         self.static: Op | None = None
+        #: Converted values of the attributes, and those to fill in: (index, attribute, evaluator).
+        self.preset: list[Any] | None = None
+        self.dynamic: list[tuple[int, Any, Eval]] = []
         self.given: dict[str, RefPlan | None] | None = None
         #: Attributes as written, for targets known at run time only: (compiler, raw mapping).
         self.overlay: Any = None
@@ -307,7 +338,7 @@ class OpPlan(NodePlan):
         target, preset = self.target, None
         if self.late_target is not None:
             target, preset = self.resolve(f)
-        if isinstance(target, Block):
+        if type(target) is Block:
             return self.call(f, it, name, target, preset)
         return self.apply(f, it, name, target, preset)
 
@@ -346,35 +377,45 @@ class OpPlan(NodePlan):
 
     def apply(self, f: Frame, it: Any, name: str, cls: type[Op], preset: Any = None) -> Any:
         """Add a leaf op."""
-        try:
-            op = self.static if self.static is not None else self._instance(f, cls, preset)
-        except Failed:
-            self._operands(f, it, name, cls)
-            return UNKNOWN
+        op = self.static
+        if op is None:
+            if preset is None and self.preset is not None:
+                op = self._filled(f, cls)
+            if op is None:
+                try:
+                    op = self._instance(f, cls, preset)
+                except Failed:
+                    self._operands(f, it, name, cls)
+                    return UNKNOWN
         refs = self._operands(f, it, name, cls)
         if refs is None:
             return UNKNOWN
-        types = tuple([None if r is None else r.type for r in refs])
+        types = [None if r is None else r.type for r in refs]
         check_operands(cls, types)
         outs = op.infer(f, *types)
-        many = isinstance(outs, tuple)
-        more: dict[str, Any] = {}
-        if self.flags:
-            more["flags"] = self.flags
-        if self.given is not None:
-            more["weights"] = self._given(f, it, name, op, types)
-        index = f.add(
-            f.unique(name),
-            op,
-            tuple([None if r is None else r.ref for r in refs]),
-            outs if many else (outs,),  # type: ignore[arg-type]
-            **more,
-        )
-        f.made[f.nodes[index].name] = Made(index, cls, op)
-        out = f.refs(index)
-        if not many:
-            return out[0]
-        return Record(zip(_output_names(op, len(out)), out, strict=True))
+        own = name if name not in f.taken and name not in RESERVED else f.unique(name)
+        inputs = tuple([None if r is None else r.ref for r in refs])
+        weights = () if self.given is None else self._given(f, it, name, op, types)
+        if not isinstance(outs, tuple):
+            index = f.add_op(own, op, inputs, (outs,), self.flags, weights)
+            f.made[own] = Made(index, cls, op)
+            return Ref((index, 0), outs)
+        index = f.add_op(own, op, inputs, outs, self.flags, weights)
+        f.made[own] = Made(index, cls, op)
+        return Record(zip(_output_names(op, len(outs)), f.refs(index), strict=True))
+
+    def _filled(self, f: Frame, cls: type[Op]) -> Op | None:
+        """The op with its dynamic attributes evaluated; None where one needs the careful way."""
+        assert self.preset is not None
+        values = self.preset.copy()
+        env = f.env
+        try:
+            for index, a, fn in self.dynamic:
+                v = fn(env)
+                values[index] = v if type(v) is int and a.plain_int else cls.convert(a, tidy(v))
+        except (*FAULTS, TypeError):
+            return None
+        return cls(tuple(values))
 
     def _instance(self, f: Frame, cls: type[Op], preset: Any) -> Op:
         values = self.attributes(f, cls, preset)
@@ -396,6 +437,8 @@ class OpPlan(NodePlan):
     def _operands(self, f: Frame, it: Any, name: str, cls: type[Op]) -> list[Ref | None] | None:
         """References for the operands; None where one of them failed."""
         operands = cls.operands
+        if self.kwinputs is None and type(it) is Ref and self.inputs is None and len(operands) == 1:
+            return [it]
         if not operands and self.inputs is None and self.kwinputs is None:
             return []
         found: list[Any]

@@ -151,7 +151,9 @@ class ScanPlan(NodePlan):
                     refs |= one.refs
         if set(plan.init) != set(plan.carry):
             odd = sorted(set(plan.init) ^ set(plan.carry))
-            c.fault("scan/carry", span_of(raw), f"`init` and `carry` name the same values; `{odd[0]}` stands in one only")
+            c.fault(
+                "scan/carry", span_of(raw), f"`init` and `carry` name the same values; `{odd[0]}` stands in one only"
+            )
         if not plan.xs:
             c.fault("scan/xs", span_of(raw), "a scan walks something: `xs: {x: value}`")
             return None

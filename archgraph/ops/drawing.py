@@ -39,4 +39,5 @@ def at_most(candidates: Iterable[int], *limits: Num) -> list[int]:
 def any_axis(draw: Draw, in_types: tuple[TensorType, ...], attrs: Mapping[str, Any]) -> int:
     """A hint for `dim`: any axis of the first operand, from either end."""
     rank = in_types[0].rank
-    return pick(draw, [*range(rank), *range(-rank, 0)])
+    axes: list[int] = [*range(rank), *range(-rank, 0)]
+    return pick(draw, axes)

@@ -143,10 +143,10 @@ class IndexSelect(Op, name="index_select"):
         OptionalKind(ListKind(INT, scalar=True)),
         None,
         doc="the elements, negative from the end; left out if they are an operand",
-        draw=lambda draw, ins, attrs: [0, 0],
     )
     operands = (operand("x", dtype="any"), operand("indices", "n", dtype="int", optional=True))
     free = True
+    undrawable = "the indices are either an attribute or an operand"
 
     def infer(self, cx: Context, x: TensorType, indices: TensorType | None = None) -> TensorType:
         axis = axis_of(x, self.dim)

@@ -73,7 +73,7 @@ class Prepend(Op, name="prepend"):
         if tokens.rank != x.rank:
             fail("`prepend` takes tokens with as many axes as the sequence", f"{x.rank} axes", tokens)
         for a, (n, m) in enumerate(zip(x.shape, tokens.shape, strict=True)):
-            if a != axis and m != 1:
+            if a != axis and m != 1 and m != n:
                 cx.require(eq(n, m), f"axis {a} of the tokens {tokens} must be 1 or that of {x}")
         more = tokens.shape[axis]
         layout = x.layout_of(axis)
@@ -135,6 +135,9 @@ class Pieces(Op):
         """The types of pieces of these sizes."""
         axis = axis_of(x, self.dim)
         n, layout = x.shape[axis], x.layout_of(axis)
+        if layout is None:
+            known = {size: resized(x, axis, size) for size in dict.fromkeys(sizes)}
+            return tuple([known[size] for size in sizes])
         ends = accumulate(sizes)
         return tuple(
             resized(x, axis, size, part_layout(layout, end - size, end, n))

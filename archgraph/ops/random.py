@@ -124,4 +124,5 @@ class RandLike(RandomLike, name="rand_like"):
 class Bernoulli(RandomLike, name="bernoulli"):
     """1 with the operand's value as probability, else 0; no gradient flows through. One operation per element."""
 
+    undrawable = "the operand holds probabilities"
     function = "torch.bernoulli"

@@ -21,6 +21,7 @@ from torch.fx.graph import PythonCode
 
 from archgraph.ir.graph import Graph
 from archgraph.lower.constants import Constants, resolve
+from archgraph.lower.guards import InputCheck
 from archgraph.lower.init import initialise
 from archgraph.lower.plan import Cases, Constant, Entry, Leaf, LoweringError, Plan, Slot, Step, walk
 from archgraph.lower.planner import Planner
@@ -54,6 +55,7 @@ def build(
     device: Device = "cpu",
     dtype: torch.dtype | None = None,
     init: bool = True,
+    checked: bool = False,
 ) -> GraphModule:
     """The module of a graph with its weights initialised as declared.
 
@@ -68,6 +70,8 @@ def build(
         Floating tensors are cast to it after drawing.
     init : bool
         False leaves what a checkpoint holds without values.
+    checked : bool
+        Compare the inputs' shapes with the spec, and test what depends on them, before each call (a forward pre-hook).
 
     Raises
     ------
@@ -79,6 +83,8 @@ def build(
     generator = None if seed is None else torch.Generator().manual_seed(seed)
     weights = ((path, w) for path, w in _weights(plan) if init or not w.persistent)
     initialise(_tensors(module), weights, generator)
+    if checked:
+        module.register_forward_pre_hook(InputCheck(graph), with_kwargs=True)
     return module.to(device=device, dtype=dtype)
 
 

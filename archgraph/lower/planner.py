@@ -357,7 +357,10 @@ def _inside(owner: Owner, turn: int) -> Scope:
 
 
 def _name_results(steps: Sequence[Step], outs: Values, name: str, names: Sequence[str]) -> None:
-    """Give the statements whose values are the node's the node's name."""
+    """Give the statements whose values are the node's the node's name, and no others."""
+    for step in steps:
+        if step.name == name:
+            step.name = f"{name}_inner"
     for k, out in enumerate(outs):
         if isinstance(out, Step) and out in steps:
             out.name = name if len(outs) == 1 else f"{name}_{names[k] if k < len(names) else k}"

@@ -6,6 +6,7 @@ import copy
 import io
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -178,6 +179,18 @@ def test_checkpoints(model: GraphModule) -> None:
 
 def test_retraces(model: GraphModule) -> None:
     assert same(torch.fx.symbolic_trace(model), model)
+
+
+def test_trains_in_parallel(tmp_path: Path) -> None:
+    store = torch.distributed.FileStore(str(tmp_path / "store"), 1)
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        model = build(encoder())
+        parallel = nn.parallel.DistributedDataParallel(model)
+        parallel(IMAGE).sum().backward()
+        assert all(p.grad is not None for p in model.parameters())
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def test_moves() -> None:

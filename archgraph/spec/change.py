@@ -41,9 +41,7 @@ class Change:
         self.nodes = nodes
         found: set[str] = set()
         for node in nodes:
-            for key, value in node.items():
-                if key != "op":
-                    found |= _names(value)
+            found |= _names_of(node)
         self.names = frozenset(found - {_INPUT})
 
     @property
@@ -94,15 +92,26 @@ def _is_host(value: Any) -> bool:
     return isinstance(value, (int, float))
 
 
+def _names_of(node: Mapping[str, Any]) -> set[str]:
+    """Free names of a node's attributes, those that take text left out."""
+    cls = get_op(str(node["op"])) if "op" in node else None
+    found: set[str] = set()
+    for key, value in node.items():
+        if key == "op":
+            continue
+        attribute = None if cls is None else cls.by_name.get(key)
+        kind = attribute.kind if attribute is not None else None
+        if kind is None or not (kind.slot == "text" or (isinstance(value, str) and value in kind.words)):
+            found |= _names(value)
+    return found
+
+
 def _names(value: Any) -> frozenset[str]:
-    """Free names of an attribute, if it is an expression or a list of them."""
     if isinstance(value, (list, tuple)):
         return frozenset().union(*map(_names, value))
-    if not isinstance(value, str):
-        return frozenset()
     try:
-        return parse(value.removeprefix("$")).names
-    except ExprError:  # an einops pattern, say: no expression, so no names
+        return parse(value).names if isinstance(value, str) else frozenset()
+    except ExprError:  # building the graph reports it, with the op's own words
         return frozenset()
 
 

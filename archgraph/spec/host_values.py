@@ -90,7 +90,7 @@ def _switch(raw: YMap, span: Span, file: SpecFile, faults: Collector) -> HostVal
     table = raw.get("cases")
     if not isinstance(table, YMap):
         faults.error("switch/cases", span, "`switch` has `cases`: a mapping from values to what they give")
-        return HostValue(lambda env: None, frozenset(), span)
+        return _constant(None, span)
     tree = read_expression(raw["switch"], raw, "switch", faults)
     select = compile(tree)
     cases = {_word(k): read_value(item, table, k, file, faults) for k, item in table.items()}
@@ -117,18 +117,22 @@ def _op(raw: YMap, span: Span, file: SpecFile, faults: Collector) -> HostValue:
     target = (file.find(word) or get_op(word)) if isinstance(word, str) else None
     if target is None:
         faults.error("op/unknown", span_of(raw, "op"), f"there is no op or block called `{word}`")
-        return HostValue(lambda env: None, frozenset(), span)
+        return _constant(None, span)
     fields: dict[str, HostValue] = {}
     for key, item in raw.items():
         if key == "op":
             continue
         if isinstance(item, str) and _is_text(target, str(key)) and not item.startswith("$"):
-            fields[str(key)] = HostValue(lambda env, item=item: item, frozenset(), span_of(raw, key))
+            fields[str(key)] = _constant(item, span_of(raw, key))
         else:
             plain = item.removeprefix("$") if isinstance(item, str) else item
             fields[str(key)] = read_value(plain, raw, key, file, faults)
     names = frozenset().union(*(item.names for item in fields.values()))
     return HostValue(lambda env: {"op": word, **{k: item(env) for k, item in fields.items()}}, names, span)
+
+
+def _constant(value: Any, span: Span) -> HostValue:
+    return HostValue(lambda env: value, frozenset(), span)
 
 
 def _is_text(target: Any, name: str) -> bool:

@@ -1,0 +1,98 @@
+"""Looking up the class that a recorded case or a user names among the references of the shipped specs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from archgraph.ir.diagnostics import SpecError
+from archgraph.spec.load import parse_file, shipped, specs_folder
+from archgraph.spec.reference import Reference
+from archgraph.spec.reference_parse import references
+
+__all__ = ["Candidate", "candidates", "published_names", "rank"]
+
+_REMARK: Final = re.compile(r"\s*\([^()]*\)$")
+
+
+class Candidate(NamedTuple):
+    """An entry and the spec that it stands in (``eca-net/resnet``); `broken` instead, if that spec has faults."""
+
+    spec: str
+    reference: Reference | None
+    broken: SpecError | None = None
+
+
+def rank(official: str, spelling: str) -> tuple[int, int] | None:
+    """How well a spelling names a class, smaller is better; None if it doesn't.
+
+    1 equal; 2 equal without a remark in parentheses at the end; 3 one is the tail of the other, cut at a blank or
+    ``/``; 4 the spelling is the head of the class, cut at a blank. White space is normalised; longer spellings first.
+    """
+    name, word = " ".join(official.split()), " ".join(spelling.split())
+    bare = name
+    while (shorter := _REMARK.sub("", bare)) != bare:
+        bare = shorter
+    if name == word:
+        return 1, -len(word)
+    if bare == word:
+        return 2, -len(word)
+    if _is_tail(word, bare) or _is_tail(bare, word):
+        return 3, -len(word)
+    if bare.startswith(f"{word} "):
+        return 4, -len(word)
+    return None
+
+
+def _is_tail(part: str, whole: str) -> bool:
+    return bool(part) and whole.endswith(part) and whole[: -len(part)].endswith((" ", "/"))
+
+
+def candidates(official: str, paper: str | None = None) -> Iterator[Candidate]:
+    """Entries that a class may mean, best first: those of the paper's own specs before all others.
+
+    A spec of the paper that can't be read comes first, as a broken candidate; others that can't are passed over.
+    """
+    own: list[tuple[str, Path]] = []
+    rest: list[tuple[str, Path]] = []
+    for name, paths in shipped().items():
+        for path in paths:
+            label = name if len(paths) == 1 else f"{name}/{path.stem}"
+            (own if name == paper else rest).append((label, path))
+    rest += [(f"blocks/{path.stem}", path) for path in sorted(specs_folder().glob("blocks/*.yaml"))]
+    for group, mine in ((own, True), (rest, False)):
+        found: list[tuple[tuple[int, int], Candidate]] = []
+        for label, path in group:
+            try:
+                entries = references(parse_file(path))
+            except SpecError as error:
+                if mine:
+                    yield Candidate(label, None, error)
+                continue
+            for reference in entries.values():
+                ranks = [r for spelling in reference.spellings if (r := rank(official, spelling)) is not None]
+                if ranks:
+                    found.append((min(ranks), Candidate(label, reference)))
+        found.sort(key=lambda item: item[0])
+        yield from (candidate for _, candidate in found)
+
+
+def published_names(paper: str, name: str) -> list[Candidate]:
+    """Entries that publish a variant under this name: of the paper's own specs, else of any."""
+    own: list[Candidate] = []
+    rest: list[Candidate] = []
+    for spec, paths in shipped().items():
+        for path in paths:
+            try:
+                entries = references(parse_file(path))
+            except SpecError as error:
+                if spec == paper:
+                    own.append(Candidate(spec, None, error))
+                continue
+            label = spec if len(paths) == 1 else f"{spec}/{path.stem}"
+            for reference in entries.values():
+                if name in reference.published or f"{paper}/{name}" in reference.published:
+                    (own if spec == paper else rest).append(Candidate(label, reference))
+    return own or rest

@@ -262,7 +262,7 @@ class Compiler:
 
     def argument(self, p: Param, raw: Any, container: Any, key: Any, refs: set[str]) -> tuple[bool, Any]:
         """A block's argument, read as its param says."""
-        if p.kind == "op":
+        if p.kind == "op" or (p.may_hold_op and isinstance(raw, YMap) and "op" in raw):
             return self.opref(raw, container, key, refs)
         if p.kind == "text":
             return self.text(raw, container, key, refs)

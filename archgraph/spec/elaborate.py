@@ -106,7 +106,7 @@ def check_param(p: Param, value: Any) -> Any:
         raise OpError(f"`{p.name}` takes {_ARTICLES[p.kind]}", _ARTICLES[p.kind], str(value))
     if p.kind == "int" and isinstance(value, float):
         return int(value)
-    if p.kind == "expr" and isinstance(value, (OpRef, str)):
+    if p.kind == "expr" and (isinstance(value, str) or (isinstance(value, OpRef) and not p.may_hold_op)):
         raise OpError(f"`{p.name}` takes a number or list", "a number", str(value))
     return value
 

@@ -385,7 +385,6 @@ def checked_settings(file: SpecFile, settings: Mapping[str, Any]) -> dict[str, A
 
 def setting_value(file: SpecFile, name: str, value: Any, faults: Collector) -> Any:
     """One setting: a Python value, or a text as in the file (``[2, 2]``, ``{op: mhsa}``, ``2 * 96``)."""
-    from archgraph.spec.model import OpRef
     from archgraph.spec.values import tidy
 
     p = file.params[name]
@@ -394,7 +393,7 @@ def setting_value(file: SpecFile, name: str, value: Any, faults: Collector) -> A
             return value
         tree = load_yaml(f"{name}: {value}" if value.strip() else f"{name}: null", f"--set {name}")
         return _from_tree(file, p, tree, name, faults)
-    if isinstance(value, (YMap, dict)) and p.kind == "op" and not isinstance(value, OpRef):
+    if isinstance(value, (YMap, dict)) and p.may_hold_op and "op" in value:
         tree = value if isinstance(value, YMap) else load_yaml(f"{name}: {value}", f"--set {name}")[name]
         holder = YMap("--set")
         holder[name] = tree

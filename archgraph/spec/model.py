@@ -78,6 +78,11 @@ class Param:
     def is_text(self) -> bool:
         return self.kind == "text"
 
+    @property
+    def may_hold_op(self) -> bool:
+        """Whether it takes ``{op: …}``: its default is one, or null."""
+        return self.kind == "op" or (self.kind == "expr" and self.default is None and self.value is None)
+
 
 class Input:
     """A declared input of a block or graph.

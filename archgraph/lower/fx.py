@@ -133,6 +133,7 @@ class Realiser:
                 gm.add_submodule(path, self._composite(entry))
             elif path not in root or not _persistent(entry):
                 _assign(gm, path, owned[path], _persistent(entry))
+        _order(gm, plan)
         attach_provenance(gm, plan.provenance)
         return gm
 
@@ -191,6 +192,15 @@ class Realiser:
 
 def _nothing() -> None:
     """Stands in for `reset_parameters`."""
+
+
+def _order(module: nn.Module, plan: Plan) -> None:
+    """Submodules in the order of the nodes: what is only read, not called, was registered late."""
+    modules = module._modules
+    names = [name for name in dict.fromkeys(path.partition(".")[0] for path in plan.entries) if name in modules]
+    if list(modules) != names:
+        for name in names:
+            modules[name] = modules.pop(name)
 
 
 @cache

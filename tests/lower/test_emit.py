@@ -54,11 +54,15 @@ def same(a: nn.Module, b: nn.Module, x: Tensor = IMAGE) -> bool:
 def test_keys_are_node_paths(model: GraphModule) -> None:
     block = ["norm.weight", "norm.bias", "mlp.fc1.weight", "mlp.fc1.bias", "mlp.fc2.weight", "mlp.fc2.bias"]
     norm = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]
-    assert sorted(model.state_dict()) == sorted(
-        ["patch_embed.weight", "patch_embed.bias", "scale", "head.weight", "head.bias"]
-        + [f"blocks.{turn}.{key}" for turn in range(3) for key in block]
-        + [f"norm.{key}" for key in norm]
-    )
+    assert list(model.state_dict()) == [
+        "scale",  # as in every module, own parameters first
+        "patch_embed.weight",
+        "patch_embed.bias",
+        *[f"blocks.{turn}.{key}" for turn in range(3) for key in block],
+        *[f"norm.{key}" for key in norm],
+        "head.weight",
+        "head.bias",
+    ]
 
 
 def test_structure(model: GraphModule) -> None:

@@ -20,7 +20,7 @@ from archgraph.spec.expr import EvalError, Expr, ExprError, UnknownName, compile
 from archgraph.spec.host_values import HostValue, freeze_data, same_data
 from archgraph.spec.keys import KeyPlan, Rule, Shape, plan_keys
 from archgraph.spec.load import Spec, block_graph, checked_settings, setting_value, variant_settings
-from archgraph.spec.model import Block, Input, SpecFile
+from archgraph.spec.model import Block, Input, OpRef, SpecFile
 
 __all__ = ["ANY", "Allowed", "Fed", "Misfit", "Published", "Reading", "Reference"]
 
@@ -307,10 +307,11 @@ class Reference:
         at: dict[str, Any] = {}
         for each in fed:
             head, _, item = each.ours.rpartition(".")
+            given = each.type if each.type.layout else each.type.shape  # plain sizes may set params
             if head and item.isdigit():
-                at.setdefault(head, []).append(each.type)
+                at.setdefault(head, []).append(given)
             else:
-                at[each.ours] = each.type
+                at[each.ours] = given
         if self.block.root:
             return Spec(self.file, None, _root_settings(self.file, settings)).graph(self.block.name, at=at)
         args = {name: value for name, value in settings.items() if value is not None}
@@ -334,21 +335,22 @@ class Reference:
         Misfit
             If ``variant`` and ``args`` disagree.
         """
-        env = self.environment(published.args or {}) if published.args is not None else self._plain()
+        env = self.environment(published.args or {}) if published.args is not None else self.plain_environment()
         settings = self.settings(env) if published.args is not None else {}
         if published.variant is None:
             return env, settings
-        own = Spec(self.file, published.variant, variant_settings(self.file, published.variant)).params()
+        variant = variant_settings(self.file, published.variant)
+        own = Spec(self.file, published.variant, variant).params()
         reasons = [
-            f"`{name}` is {value!r} by the arguments, {own[name]!r} in the variant `{published.variant}`"
-            for name, value in settings.items()
-            if value is not None and not same_data(freeze_data(value), freeze_data(own.get(name)))
+            f"`{name}` is {value} by the arguments, {own.get(name)} in the variant `{published.variant}`"
+            for name, value in _root_settings(self.file, settings).items()
+            if value is not None and not _same_setting(value, own.get(name))
         ]
         if reasons:
             raise Misfit(*reasons)
-        return env, {**variant_settings(self.file, published.variant), **settings}
+        return env, {**variant, **settings}
 
-    def _plain(self) -> dict[str, Any]:
+    def plain_environment(self) -> dict[str, Any]:
         """Surroundings where no arguments are known: the defaults, and locals that have a value with them."""
         env: dict[str, Any] = {"inputs": {}, "shape": {}, "call": {}, **self.defaults}
         for name, value in self.lets.items():
@@ -358,6 +360,19 @@ class Reference:
 
     def __repr__(self) -> str:
         return f"<Reference {self.name}>"
+
+
+def _same_setting(a: Any, b: Any) -> bool:
+    """Whether two values of a param build the same: arguments of a block that are its defaults may be left out."""
+    if isinstance(a, OpRef) and isinstance(b, OpRef):
+        if a.target is not b.target:
+            return False
+        defaults = {}
+        if isinstance(a.target, Block):
+            defaults = {name: p.value for name, p in a.target.params.items() if p.default is None}
+        given, own = {**defaults, **dict(a.attrs)}, {**defaults, **dict(b.attrs)}
+        return given.keys() == own.keys() and all(_same_setting(given[name], own[name]) for name in given)
+    return same_data(freeze_data(a), freeze_data(b))
 
 
 class _Lenient(dict[str, Any]):

@@ -53,7 +53,7 @@ def _is_tail(part: str, whole: str) -> bool:
 def candidates(official: str, paper: str | None = None) -> Iterator[Candidate]:
     """Entries that a class may mean, best first: those of the paper's own specs before all others.
 
-    A spec of the paper that can't be read comes first, as a broken candidate; others that can't are passed over.
+    Specs with faults are broken candidates: the paper's own come first, others last.
     """
     own: list[tuple[str, Path]] = []
     rest: list[tuple[str, Path]] = []
@@ -62,6 +62,7 @@ def candidates(official: str, paper: str | None = None) -> Iterator[Candidate]:
             label = name if len(paths) == 1 else f"{name}/{path.stem}"
             (own if name == paper else rest).append((label, path))
     rest += [(f"blocks/{path.stem}", path) for path in sorted(specs_folder().glob("blocks/*.yaml"))]
+    broken: list[Candidate] = []
     for group, mine in ((own, True), (rest, False)):
         found: list[tuple[tuple[int, int], Candidate]] = []
         for label, path in group:
@@ -70,6 +71,8 @@ def candidates(official: str, paper: str | None = None) -> Iterator[Candidate]:
             except SpecError as error:
                 if mine:
                     yield Candidate(label, None, error)
+                else:
+                    broken.append(Candidate(label, None, error))
                 continue
             for reference in entries.values():
                 ranks = [r for spelling in reference.spellings if (r := rank(official, spelling)) is not None]
@@ -77,6 +80,7 @@ def candidates(official: str, paper: str | None = None) -> Iterator[Candidate]:
                     found.append((min(ranks), Candidate(label, reference)))
         found.sort(key=lambda item: item[0])
         yield from (candidate for _, candidate in found)
+    yield from broken
 
 
 def published_names(paper: str, name: str) -> list[Candidate]:

@@ -96,8 +96,8 @@ class _Section:
 
     def rules(self, name: str, entry: YMap, above: tuple[str, ...]) -> Iterator[Rule]:
         """The rules of an entry, those that it uses first."""
-        raw = entry.get("use", [])
-        uses = raw if isinstance(raw, YList) else [raw]
+        raw = entry.get("use")
+        uses = raw if isinstance(raw, YList) else [] if raw is None else [raw]
         for k, item in enumerate(uses):
             span = span_of(raw, k) if isinstance(raw, YList) else span_of(entry, "use")
             word, within = self.used(item, span)

@@ -97,8 +97,8 @@ class Evaluation:
         if not types:
             return _number(what, f, values)
         if dtype is None:
-            dtype = result_type(*[v.handle if v.type is None else v.type for v in values])
-        n = sum(t.dtype == "complex" for t in types)
+            dtype = types[0].dtype if _same(types) and len(types) == len(values) else _common_dtype(values)
+        n = [t.dtype for t in types].count("complex")
         if (n or f.dtype is make_complex) and any(is_float(t.dtype) and not make_complex(t.dtype) for t in types):
             fail(f"`{what}`: complex numbers have single precision", "float or float32", _listed(values))
         result = f.dtype(dtype) if not n or f.complex else None
@@ -116,7 +116,7 @@ class Evaluation:
     def spread(self, what: object, values: Sequence[Value], types: Sequence[TensorType], dtype: str) -> TensorType:
         """The type that the operands broadcast to."""
         first = types[0]
-        if all(t is first for t in types):
+        if _same(types):
             return first.with_dtype(dtype)
         try:
             shape = broadcast(self.cx, *[t.shape for t in types])
@@ -213,7 +213,7 @@ class Evaluation:
         """``x`` where the mask holds, else ``y``."""
         if mask.type is None or mask.type.dtype != "bool":
             fail(f"`{what}` chooses by truth values", "a bool tensor", mask)
-        dtype = result_type(*[v.handle if v.type is None else v.type for v in (x, y)])
+        dtype = _common_dtype((x, y))
         return self.apply(what, WHERE, (mask, x, y), dtype)
 
     def clamp(self, e: Call) -> Value:
@@ -320,6 +320,15 @@ def _number(what: object, f: Function, values: Sequence[Value]) -> Value:
     if isinstance(found, complex):
         fail(f"`{what}` is no real number")
     return Value(None, found)
+
+
+def _same(types: Sequence[TensorType]) -> bool:
+    first = types[0]
+    return all(t is first for t in types)
+
+
+def _common_dtype(values: Sequence[Value]) -> str:
+    return result_type(*[v.handle if v.type is None else v.type for v in values])
 
 
 def _is_whole(t: TensorType) -> bool:

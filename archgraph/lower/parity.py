@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -165,7 +167,8 @@ def _compare(
     with recording(model, places.values()) as values:
         for mode in modes:
             _set_mode(model, mode, frozen="frozen" in case.mode.lower())
-            with torch.no_grad():
+            # a failing fx module prints its code to stderr; the row's reason says what failed
+            with torch.no_grad(), contextlib.redirect_stderr(io.StringIO()):
                 result = model(*arguments)
             for name, theirs in case.outputs.items():
                 reading = readings[name]

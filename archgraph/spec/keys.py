@@ -288,9 +288,7 @@ def _applied(
     graph = _spread(change, keys, ours).graph(branch.shape, env, outputs=len(keys))
     if len(graph.outputs) != len(keys):
         raise EvalError(f"{len(graph.outputs)} pieces for {len(keys)} keys")
-    return [
-        _Branch(key, _shape(graph, k), (*branch.steps, (graph, k)), part, dim, rule) for k, key in enumerate(keys)
-    ]
+    return [_Branch(key, _shape(graph, k), (*branch.steps, (graph, k)), part, dim, rule) for k, key in enumerate(keys)]
 
 
 def _spread(change: Change, keys: Sequence[Sequence[str]], ours: Mapping[str, Shape]) -> Change:

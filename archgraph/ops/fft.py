@@ -166,7 +166,8 @@ class ViewAsComplex(Op, name="view_as_complex"):
         return TensorType("complex", x.shape[:-1], tuple(item for item in x.layout if item[0] < x.rank - 1))
 
     def lower(self, b: Emitter, x: Handle) -> Handle:
-        return b.call("torch.view_as_complex", x)
+        # parts that lie apart in memory are no complex numbers yet; for others this is the value itself
+        return b.call("torch.view_as_complex", b.method("contiguous", x))
 
 
 class ViewAsReal(Op, name="view_as_real"):

@@ -43,7 +43,7 @@ class Order:
         own = set(block.params) | {x.name for x in block.let}
         dims: set[str] = set()
         for i in block.inputs.values():
-            dims |= i.pattern.names
+            dims |= i.pattern.names - {n for n, _ in i.each}
         dims -= own
         waiting = set(dims)
         self.early: list[Param] = []
@@ -304,6 +304,11 @@ def bind_inputs(f: Frame, block: Block, given: Mapping[str, Any]) -> Any:
                 continue
             raise OpError(f"`{block.name}` needs the input `{i.name}`", i.pattern.text)
         value = _input_value(f, i, v, i.name)
+        columns = each_columns(f, i)
+        for _, column in columns:
+            if len(column) != len(value):
+                n = len(column)
+                raise OpError(f"input `{i.name}` of `{block.name}` is a list of {n}", str(n), str(len(value)))
         if i.length is not None:
             from archgraph.spec.expr import compile
 
@@ -318,12 +323,32 @@ def bind_inputs(f: Frame, block: Block, given: Mapping[str, Any]) -> Any:
 
 def _input_value(f: Frame, i: Input, v: Any, path: str) -> Any:
     if isinstance(v, Values):
-        return Values(_input_value(f, i, x, f"{path}.{k}") for k, x in enumerate(v))
+        columns = each_columns(f, i)
+        values = Values()
+        for k, x in enumerate(v):
+            bind_element(f, columns, k)
+            values.append(_input_value(f, i, x, f"{path}.{k}"))
+        bind_element(f, columns, None)
+        return values
     t: TensorType = v.type
     what = f"input `{path}` of `{f.block.name}`"
     if i.dtype != t.dtype and not (i.dtype == "float" and t.dtype != "bool"):
         raise OpError(f"{what} has another dtype", i.dtype, str(t))
     return f.add_input(path, i.pattern.match(t, f.env, f.require, what))
+
+
+def each_columns(f: Frame, i: Input) -> list[tuple[str, Any]]:
+    """Values per element of the names in a list input's ``each``."""
+    return [(n, f.value(fn, i.span)) for n, fn in i.each]
+
+
+def bind_element(f: Frame, columns: list[tuple[str, Any]], k: int | None) -> None:
+    """Set the names of ``each`` for element ``k``; None takes them away."""
+    for n, column in columns:
+        if k is None:
+            f.env.pop(n, None)
+        elif k < len(column):
+            f.env[n] = column[k]
 
 
 def elaborate_block(
@@ -485,7 +510,10 @@ def _root_input(f: Frame, i: Input, given: Any) -> Any:
     if i.is_list:
         from archgraph.spec.expr import compile
 
+        columns = each_columns(f, i)
         n = f.value(compile(i.length), i.span) if i.length is not None else (len(given) if given else None)
+        if columns:
+            n = len(columns[0][1])
         if not isinstance(n, int):
             raise OpError(f"input `{i.name}` is a list of unknown length", hint="say `len:`, or give shapes with --at")
         if given is not None and len(given) != n:
@@ -493,7 +521,9 @@ def _root_input(f: Frame, i: Input, given: Any) -> Any:
         shapes = given if given is not None else [None] * n
         values = Values()
         for k, s in enumerate(shapes):
+            bind_element(f, columns, k)
             values.append(_root_tensor(f, i, s, f"{i.name}.{k}", f"{i.name}{k}"))
+        bind_element(f, columns, None)
         return values
     return _root_tensor(f, i, given, i.name, i.name)
 

@@ -87,11 +87,12 @@ class Param:
 class Input:
     """A declared input of a block or graph.
 
-    ``is_list``: a list of ``length`` tensors (any number if None). ``example`` is the shape that reports assume
+    ``is_list``: a list of ``length`` tensors (any number if None); ``each`` gives names that differ per element a list
+    of values (``{each: {c: widths}, list: [B, c, _, _]}``). ``example`` is the shape that reports assume
     where a dim is free.
     """
 
-    __slots__ = ("dtype", "example", "is_list", "length", "name", "optional", "pattern", "span", "when")
+    __slots__ = ("dtype", "each", "example", "is_list", "length", "name", "optional", "pattern", "span", "when")
 
     def __init__(
         self,
@@ -101,6 +102,7 @@ class Input:
         dtype: str = "float",
         is_list: bool = False,
         length: Expr | None = None,
+        each: tuple[tuple[str, Eval], ...] = (),
         optional: bool = False,
         when: Expr | None = None,
         example: tuple[Any, ...] | None = None,
@@ -111,6 +113,7 @@ class Input:
         self.dtype = dtype
         self.is_list = is_list
         self.length = length
+        self.each = each
         self.optional = optional
         self.when = when
         self.example = example

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from archgraph.ir.diagnostics import Collector, Span, did_you_mean
+from archgraph.ir.diagnostics import Collector, Diagnostic, Span, SpecError, did_you_mean
+from archgraph.ops.plugins import missing
 from archgraph.spec.compile import Compiler, _Fn, bad_name
 from archgraph.spec.expr import BoolOp, Expr
 from archgraph.spec.loops import LoopPlan
@@ -38,7 +39,7 @@ SECTIONS: Final = (
     "notes",
 )
 _BLOCK_KEYS: Final = ("summary", "params", "inputs", "let", "requires", "graph", "outputs", "args")
-_INPUT_KEYS: Final = ("shape", "list", "len", "dtype", "optional", "when", "at", "summary")
+_INPUT_KEYS: Final = ("shape", "list", "len", "each", "dtype", "optional", "when", "at", "summary")
 
 
 class Parser:
@@ -88,6 +89,7 @@ class Parser:
         else:
             file.paper = paper
         file.plugins = tuple(self._names("plugins"))
+        self._plugins(file.plugins)
         file.symbols = tuple(self._names("symbols"))
         scratch = Block("", file, None, root=True)
         if "params" in tree:
@@ -138,6 +140,23 @@ class Parser:
             self.faults.error(f"{key}/form", span_of(self.tree, key), f"`{key}` is a text", found=str(value))
             return None
         return value
+
+    def _plugins(self, names: tuple[str, ...]) -> None:
+        """A spec never causes an import: what it needs is there, or it is refused before its ops are looked up."""
+        absent = missing(names)
+        if absent:
+            raise SpecError(
+                *self.faults.diagnostics,
+                *(
+                    Diagnostic(
+                        "plugin/missing",
+                        span_of(self.tree, "plugins"),
+                        f"the spec needs the plugin `{name}`, and a spec imports nothing by itself",
+                        hint=f"if you trust it, give it with `--plugin {name}`, or import it before you load the spec",
+                    )
+                    for name in absent
+                ),
+            )
 
     def _names(self, key: str) -> list[str]:
         value = self.tree.get(key, [])
@@ -365,6 +384,7 @@ class Parser:
                 self.faults.error("name/taken", span_of(raw, name, key=True), f"`{name}` is a param already")
             dtype, optional, when, example, length, is_list = "float", False, None, None, None, False
             shape, where, key = value, raw, name
+            each: list[tuple[str, Any]] = []
             if isinstance(value, YMap):
                 for k in value:
                     if k not in _INPUT_KEYS:
@@ -381,6 +401,10 @@ class Parser:
                     when = compiler.expr(value["when"], value, "when")
                 if "len" in value:
                     length = compiler.expr(value["len"], value, "len")
+                if isinstance(value.get("each"), YMap):
+                    for k, v in value["each"].items():
+                        const, fn = compiler.evaluator(v, value["each"], k, set())
+                        each.append((str(k), _Const(fn) if const else fn))
                 if "at" in value:
                     example = _example(value["at"])
                 from archgraph.ir.types import DTYPE_BYTES
@@ -404,6 +428,7 @@ class Parser:
                 dtype=dtype,
                 is_list=is_list,
                 length=length,
+                each=tuple(each),
                 optional=optional,
                 when=when,
                 example=example,

@@ -1,1 +1,47 @@
-"""A declarative graph compiler for PyTorch: YAML block graphs, checked and costed before a tensor exists."""
+"""A declarative graph compiler for PyTorch: YAML block graphs, checked and costed before a tensor exists.
+
+    import archgraph
+
+    spec = archgraph.load("vit", "base", image_size=384)
+    print(archgraph.report(spec))
+    module = archgraph.build(spec)
+
+Everything is imported when it is first asked for: nothing but `build` needs torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from archgraph.ir.diagnostics import SpecError
+    from archgraph.lower.build import build
+    from archgraph.report.check import check
+    from archgraph.report.report import report
+    from archgraph.report.verify import verify
+    from archgraph.spec.load import load, loads
+
+__all__ = ["SpecError", "build", "check", "load", "loads", "report", "verify"]
+
+_HOMES = {
+    "SpecError": "archgraph.ir.diagnostics",
+    "build": "archgraph.lower.build",
+    "check": "archgraph.report.check",
+    "load": "archgraph.spec.load",
+    "loads": "archgraph.spec.load",
+    "report": "archgraph.report.report",
+    "verify": "archgraph.report.verify",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,4 +1,4 @@
-"""Reports for a terminal, as rich tables."""
+"""Reports for a terminal, as rich tables. Cells are `Text`, since rich reads ``[b, c]`` in a plain string as markup."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def tree_view(report: Report, width: int) -> Iterator[RenderableType]:
     table = _table(["", *(TREE_HEADERS[k] for k in kept)], text=2)
     for lead, row in _guided(report.rows):
         cells = tree_cells(report, row)
-        table.add_row(_name(lead, row), *(cells[k] for k in kept))
+        table.add_row(_name(lead, row), *(Text(cells[k]) for k in kept))
     table.add_section()
     cells = total_cells(report)
-    table.add_row("total", *(cells[k] for k in kept), style="bold")
+    table.add_row("total", *(Text(cells[k]) for k in kept), style="bold")
     yield table
     yield notes(report)
 
@@ -49,7 +49,7 @@ def notes(report: Report) -> Table:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for title, text in footer(report):
-        table.add_row(title, text)
+        table.add_row(title, Text(text))
     return table
 
 
@@ -57,7 +57,7 @@ def summary_view(reports: Sequence[Report]) -> Table:
     """A table with a row per report."""
     table = _table(SUMMARY_HEADERS, text=2)
     for report in reports:
-        table.add_row(*summary_cells(report))
+        table.add_row(*map(Text, summary_cells(report)))
     return table
 
 

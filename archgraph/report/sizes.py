@@ -12,7 +12,7 @@ from archgraph.ir.dim import Num, sym
 from archgraph.ir.types import TensorType
 from archgraph.spec.expr import compile
 from archgraph.spec.frame import FAULTS
-from archgraph.spec.load import Spec, sizes_to_params
+from archgraph.spec.load import Spec, checked_settings, sizes_to_params
 from archgraph.spec.model import Block, Input
 
 #: The shape of an input, or those of a list input.
@@ -81,6 +81,18 @@ def _shape(text: str, whole: str) -> tuple[Num, ...]:
             )
         sizes.append(int(part) if part.isdecimal() else sym(part))
     return tuple(sizes)
+
+
+def with_params(spec: Spec, values: Mapping[str, Any]) -> Spec:
+    """`Spec.with_settings`, for params of any name.
+
+    Raises
+    ------
+    SpecError
+        For names that are no params, and unreadable values.
+    """
+    merged = {**spec.settings, **checked_settings(spec.file, values)}
+    return Spec(spec.file, spec.variant, merged, spec.session)
 
 
 def with_sizes(spec: Spec, graph: str | None = None, at: Mapping[str, Any] | None = None) -> Spec:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from archgraph.analysis.cost import totals
 from archgraph.ir.diagnostics import Collector, Diagnostic, SpecError
 from archgraph.ir.dim import Num
+from archgraph.report.check import spec_files
 from archgraph.report.claims import Claim, Figure, claims_of
 from archgraph.report.numbers import plain
-from archgraph.report.sizes import default_sizes
-from archgraph.spec.load import Spec, parse_file, resolve, shipped, variant_settings
+from archgraph.report.sizes import default_sizes, with_params
+from archgraph.spec.load import Spec, parse_file, variant_settings
 from archgraph.spec.model import SpecFile
 
 
@@ -107,19 +107,6 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 
 
-def spec_files(*names: str | os.PathLike[str]) -> list[Path]:
-    """The files of specs by path or shipped name; every shipped one without names.
-
-    Raises
-    ------
-    SpecError
-        For names that stand for nothing.
-    """
-    if not names:
-        return [file for files in shipped().values() for file in files]
-    return [file for name in names for file in resolve(os.fspath(name))]
-
-
 def verify(*specs: str | os.PathLike[str]) -> list[Verified]:
     """Every claim of some specs beside our number; of all shipped ones without arguments.
 
@@ -152,6 +139,6 @@ def verify_file(path: str | os.PathLike[str]) -> Iterator[Verified]:
 
 def _checks(file: SpecFile, claim: Claim) -> tuple[Check, ...]:
     spec = Spec(file, claim.variant, variant_settings(file, claim.variant))
-    spec = spec.with_settings(**claim.settings)
+    spec = with_params(spec, claim.settings)
     graph = totals(spec.graph(claim.graph, default_sizes(spec, claim.graph, claim.at)))
     return tuple(Check(figure, getattr(graph, figure.quantity)) for figure in claim.figures)

@@ -25,7 +25,6 @@ class Transform(Op):
     """Base of the transforms; a subclass states in its class line which ``side`` is real: input, output or none."""
 
     side: ClassVar[Literal["input", "output", "none"]]
-    operands = (operand("x", dtype="any"),)
 
     def __init_subclass__(
         cls, name: str | None = None, side: Literal["input", "output", "none"] = "none", **kwargs: Any
@@ -75,6 +74,7 @@ class Transform(Op):
 class Transform1d(Transform):
     """Base of the transforms over one axis."""
 
+    operands = (operand("x", "... N", dtype="any"),)
     n: Num | None = attr(
         OptionalKind(SIZE), None, doc="length of the signal: the axis is cut or filled with zeros", draw=[None, 4, 5]
     )
@@ -99,6 +99,7 @@ def _draw_axes(draw: Draw, in_types: tuple[TensorType, ...], attrs: dict[str, An
 class Transform2d(Transform):
     """Base of the transforms over two axes."""
 
+    operands = (operand("x", "... H W", dtype="any"),)
     s: tuple[Num, ...] | None = attr(
         OptionalKind(ListKind(SIZE)),
         None,

@@ -373,7 +373,7 @@ class LocalResponseNorm(Norm, name="local_response_norm"):
     alpha: Any = attr(FLOAT, 1e-4, doc="weight of the mean square", inert=True, draw=[1e-4, 1.0])
     beta: Any = attr(FLOAT, 0.75, doc="exponent", inert=True, draw=[0.75, 0.5])
     k: Any = attr(FLOAT, 1.0, doc="added to the weighted mean square", inert=True, draw=[1.0, 2.0])
-    operands = (operand("x", "B C ..."),)
+    operands = (operand("x", "B C N ..."),)
 
     def infer(self, cx: Context, x: TensorType) -> TensorType:
         _at_least(x, 3, "local_response_norm")

@@ -120,6 +120,7 @@ class TensorType:
     dtype: str
     shape: tuple[Num, ...]
     layout: tuple[tuple[int, Layout], ...]
+    _hash: int
 
     def __new__(cls, dtype: str, shape: Iterable[Num], layout: tuple[tuple[int, Layout], ...] = ()) -> TensorType:
         if type(shape) is not tuple:
@@ -192,7 +193,7 @@ class TensorType:
         found: frozenset[str] = frozenset()
         for d in self.shape:
             if isinstance(d, Dim):
-                found |= d.symbols
+                found |= d.free
         return found
 
     def __eq__(self, other: object) -> bool:

@@ -32,6 +32,7 @@ __all__ = [
     "equal",
     "evaluate",
     "free",
+    "late_names",
     "ratio",
     "substitute",
 ]
@@ -58,6 +59,7 @@ class NeedsValue(TypeError):
         return NeedsValue, self._arguments
 
 
+_NO_NAMES: frozenset[str] = frozenset()
 OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.add,
     "-": operator.sub,
@@ -93,23 +95,23 @@ class Real:
     Order, truth and conversion need the value and raise, unless bounds of symbolic sizes decide.
     """
 
-    __slots__ = ("_hash", "_key", "_late", "args", "free", "op")
+    __slots__ = ("_hash", "_key", "args", "free", "late", "op")
     op: str
     args: tuple[Any, ...]
     free: frozenset[str]  # names of the symbols and late values in it
-    _late: bool
+    late: frozenset[str]  # names of the late values alone
     _key: tuple[object, ...]
     _hash: int
 
     def __init__(self, op: str, args: tuple[Any, ...]) -> None:
         self.op, self.args = op, args
-        names: frozenset[str] = frozenset()
-        late = False
+        names = late = _NO_NAMES
         for arg in args:
             if isinstance(arg, Dim | Real):
                 names = names | arg.free if names else arg.free
-                late = late or (isinstance(arg, Real) and arg._late)
-        self.free, self._late = names, late
+                if isinstance(arg, Real) and arg.late:
+                    late = late | arg.late
+        self.free, self.late = names, late
         self._key = (op, args, tuple(map(type, args)))
         self._hash = hash(self._key)
 
@@ -196,7 +198,7 @@ class Real:
         return binary("<=", other, self)
 
     def _refusal(self, wanted: str) -> Exception:
-        if self._late:
+        if self.late:
             return NeedsValue(self, wanted)
         return SymbolicTruth(f"{wanted} needs a number, but {self} is symbolic")
 
@@ -235,7 +237,7 @@ class Late(Real):
     def __init__(self, name: str) -> None:
         self.op, self.args = "late", (name,)
         self.free = frozenset((name,))
-        self._late = True
+        self.late = self.free
         self._key = ("late", name)
         self._hash = hash(self._key)
 
@@ -332,7 +334,7 @@ def ratio(x: Any) -> tuple[Num, int] | None:
             return None
         numerator, denominator = x.as_integer_ratio()
         return (numerator, denominator) if denominator <= _SMALL else None
-    if not isinstance(x, Real) or x._late:
+    if not isinstance(x, Real) or x.late:
         return None
     parts = [ratio(arg) for arg in x.args]
     known = [part for part in parts if part is not None]
@@ -380,7 +382,7 @@ def _less(a: Any, b: Any, op: str) -> bool:
 
 
 def _refuse_comparison(a: Any, b: Any, op: str) -> NoReturn:
-    late = [x for x in (a, b) if isinstance(x, Real) and x._late]
+    late = [x for x in (a, b) if isinstance(x, Real) and x.late]
     if late:
         raise NeedsValue(late[0], f"{_write(a)} {op} {_write(b)}")
     raise SymbolicTruth(f"cannot decide {_write(a)} {op} {_write(b)}")
@@ -389,6 +391,15 @@ def _refuse_comparison(a: Any, b: Any, op: str) -> NoReturn:
 def free(x: Any) -> frozenset[str]:
     """Names of the symbols and late values in any scalar."""
     return x.free if isinstance(x, Dim | Real) else frozenset()
+
+
+def late_names(x: Any) -> frozenset[str]:
+    """Names of the late values in any scalar, and in the scalars of a tuple."""
+    if isinstance(x, Real):
+        return x.late
+    if isinstance(x, tuple):
+        return _NO_NAMES.union(*map(late_names, x))
+    return _NO_NAMES
 
 
 def evaluate(x: Any, env: Mapping[str, int | float]) -> Any:

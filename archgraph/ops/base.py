@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Final, NamedTuple, NoReturn, Protocol
 
 from archgraph.ir.dim import Cond, Num
-from archgraph.ir.real import Late, NeedsValue, Real, free
+from archgraph.ir.real import Late, NeedsValue, Real, free, late_names
 from archgraph.ir.types import DTYPE_BYTES, TensorType, is_float, is_int
 from archgraph.ops.kinds import AttributeValueError, Init, IntKind, Kind
 
@@ -156,6 +156,9 @@ def operand(
     return Operand(name, pattern, dtype, optional, variadic)
 
 
+_NO_NAMES: Final[frozenset[str]] = frozenset()
+
+
 class Op:
     """Base of all ops.
 
@@ -222,10 +225,10 @@ class Op:
     def __init__(self, values: tuple[Any, ...]) -> None:
         self.values = values
         self._hash = hash((self.op_name, values))
-        late: frozenset[str] = frozenset()
+        late = _NO_NAMES
         for v in values:
-            if isinstance(v, (Late, Real)):
-                late |= free(v)
+            if isinstance(v, (Real, tuple)):
+                late = late | late_names(v)
         self.late = late
 
     @classmethod

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 from archgraph.ir.expr import Binary, Call, Expr, Host, Name, walk
-from archgraph.ir.real import Late, Real, free
+from archgraph.ir.real import Late, Real, late_names
 from archgraph.ir.types import TensorType
 from archgraph.ops import activation
 from archgraph.ops.axes import DECIDED
@@ -39,7 +39,7 @@ class Formula(Op, name="formula"):
         super().__init__(values)
         for e in walk(self.expr):
             if isinstance(e, Host) and isinstance(e.value, (Late, Real)):
-                self.late |= free(e.value)
+                self.late |= late_names(e.value)
 
     def evaluate(
         self, cx: Context, types: Sequence[TensorType], b: Emitter | None = None, args: Any = ()

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from archgraph.ir.dim import Dim, Num, ceildiv, le
 from archgraph.ir.expr import Const, Expr, Host, ListExpr, Unary, walk
 from archgraph.ir.expr import Num as Number
-from archgraph.ir.real import Late, NeedsValue, Real, free
+from archgraph.ir.real import Late, NeedsValue, Real, late_names
 from archgraph.ir.types import TensorType
 from archgraph.ops.axes import DECIDED
 from archgraph.ops.base import Context, Emitter, Handle, Op, Weight, attr, fail, operand
@@ -168,7 +168,7 @@ class Constant(Source, name="constant"):
         if isinstance(self.value, Expr):
             for e in walk(self.value):
                 if isinstance(e, Host) and isinstance(e.value, (Late, Real)):
-                    self.late |= free(e.value)
+                    self.late |= late_names(e.value)
 
     @property
     def sizes(self) -> tuple[Num, ...]:

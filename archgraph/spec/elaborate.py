@@ -254,13 +254,14 @@ def add_call(
 
     graph = result.graph
     assert graph is not None
+    bound = dict(late)
     index = f.add(
         f.unique(name),
         None,
         tuple([r.ref for r in refs]),
         graph.output_types,
         callees=(graph,),
-        late=tuple((n, v) for n, v in late if n in graph.late),
+        late=tuple([(n, bound[n]) for n in graph.late]),
         flags=flags,
         share=share,
     )

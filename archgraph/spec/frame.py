@@ -8,7 +8,7 @@ from archgraph.ir.diagnostics import Collector, Diagnostic, Span, did_you_mean
 from archgraph.ir.dim import Cond, Num, SymbolicTruth
 from archgraph.ir.dim import TooLarge as DimTooLarge
 from archgraph.ir.graph import Graph, Guard, Node, ValueRef
-from archgraph.ir.real import Late, NeedsValue, Real
+from archgraph.ir.real import Late, NeedsValue, Real, late_names
 from archgraph.ir.reserved import RESERVED
 from archgraph.ir.types import TensorType
 from archgraph.ops.base import AttributeValueError, Op, OpError
@@ -89,7 +89,6 @@ class Frame:
         "env",
         "guards",
         "inputs",
-        "late",
         "made",
         "nodes",
         "outer",
@@ -112,7 +111,6 @@ class Frame:
         self.guards: list[Guard] = []
         self.seen_guards: set[Any] = set()
         self.made: dict[str, Made] = {}
-        self.late: list[str] = []
         self.span: Span | None = None
         self.outer: Frame | None = None
         self.total = 0
@@ -149,14 +147,6 @@ class Frame:
             Past the limit of nodes, counted with multiplicity.
         """
         self.taken.add(name)
-        late = more.get("late")
-        if late:
-            for _, value in late:
-                self._note_late(value)
-        if op is not None and op.late:
-            for n in op.late:
-                if n not in self.late:
-                    self.late.append(n)
         self.nodes.append(Node(name, op, inputs, types, origin=self.span, **more))
         inner = 1
         callees = more.get("callees")
@@ -182,23 +172,12 @@ class Frame:
     ) -> int:
         """`add` for a leaf op."""
         self.taken.add(name)
-        if op.late:
-            for n in op.late:
-                if n not in self.late:
-                    self.late.append(n)
         nodes = self.nodes
         nodes.append(Node(name, op, inputs, types, (), 1, None, (), weights, flags, self.span))
         self.total += 1
         if self.total > MAX_NODES:
             raise TooLarge(f"more than {MAX_NODES:,} nodes")
         return len(nodes) - 1
-
-    def _note_late(self, value: Any) -> None:
-        from archgraph.ir.real import free
-
-        for n in free(value):
-            if n != "turn" and n not in self.late:
-                self.late.append(n)
 
     def refs(self, index: int) -> tuple[Ref, ...]:
         """The outputs of a node."""
@@ -346,10 +325,21 @@ class Frame:
             tuple(nodes),
             outputs,
             args,
-            tuple(self.late),
+            late_of(nodes),
             tuple(self.guards),
             f"{self.block.file.path}#{self.block.name}",
         )
+
+
+def late_of(nodes: list[Node]) -> tuple[str, ...]:
+    """Late names that nodes read, in order of first use."""
+    found: dict[str, None] = {}
+    for n in nodes:
+        for _, value in n.late:
+            found.update(dict.fromkeys(sorted(late_names(value) - {"turn"})))
+        if isinstance(n.op, Op) and n.op.late:
+            found.update(dict.fromkeys(sorted(n.op.late)))
+    return tuple(found)
 
 
 def as_num(value: Any) -> Num:

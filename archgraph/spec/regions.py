@@ -79,7 +79,6 @@ class TrainingPlan(NodePlan):
             return UNKNOWN
         graphs: list[Graph] = []
         shapes: list[Any] = []
-        late: set[str] = set()
         for word, plan in (("train", self.train_case), ("eval", self.evaluate_case)):
             inner, first, _ = captured.frame([])
             value = plan.evaluate(inner, first, name)
@@ -90,7 +89,6 @@ class TrainingPlan(NodePlan):
             outputs = tuple((s.lstrip(".") or "out", r.ref) for s, r in flatten(value))
             graphs.append(inner.finish(outputs, (), f"{f.block.name}.{name}.{word}"))
             shapes.append(template(value))
-            late |= set(graphs[-1].late)
         if graphs[0].output_types != graphs[1].output_types or shapes[0] != shapes[1]:
             raise OpError(
                 "both cases of `switch: training` must have one type",
@@ -105,7 +103,7 @@ class TrainingPlan(NodePlan):
             tuple(r.ref for r in captured.refs),
             graphs[1].output_types,
             callees=tuple(graphs),
-            late=tuple((n, Late(n)) for n in sorted(late)),
+            late=tuple((n, Late(n)) for n in dict.fromkeys(n for g in graphs for n in g.late)),
         )
         return rebuild(shapes[1], iter(f.refs(index)))
 

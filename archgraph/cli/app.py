@@ -5,14 +5,12 @@ Exit codes: 0, 1 for faults in what was given or found, 2 for a wrong use of the
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
-from archgraph.cli import check, ops, report, specs, verify
-from archgraph.cli.options import Json
+from archgraph.cli import build, check, ops, parity, report, specs, verify
 
 
 class Commands(TyperGroup):
@@ -61,18 +59,5 @@ def options(
     pass
 
 
-def parity(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR…", help="Folders of recorded runs.")],
-    json: Json = False,
-) -> None:
-    """Rebuild recorded runs of reference implementations, load their weights, and compare the outputs.
-
-    Example:  archgraph parity shared/fixtures/hornet
-    """
-    from archgraph.cli.parity import run
-
-    raise typer.Exit(run(folders, json))
-
-
-for command in (check.check, report.report, ops.ops, parity, specs.specs, verify.verify):
+for command in (check.check, report.report, build.build, ops.ops, parity.parity, specs.specs, verify.verify):
     app.command()(command)

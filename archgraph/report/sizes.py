@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
@@ -25,15 +25,15 @@ _SIZE: Final = re.compile(r"[1-9]\d*|[A-Za-z_]\w*")
 _MAX_SIZE: Final = 2**40
 
 
-def parse_at(texts: Iterable[str], inputs: Iterable[str]) -> dict[str, Shape]:
+def parse_at(texts: Iterable[str], inputs: Mapping[str, Input]) -> dict[str, Shape]:
     """Shapes from ``image=1x3x384x384``; a name in place of a size leaves it symbolic, commas part a list's shapes.
 
     Parameters
     ----------
     texts : iterable of str
         The name may be left out where there is one input.
-    inputs : iterable of str
-        Names of the inputs.
+    inputs : mapping
+        The inputs of a block by name.
 
     Raises
     ------
@@ -59,9 +59,10 @@ def parse_at(texts: Iterable[str], inputs: Iterable[str]) -> dict[str, Shape]:
             )
         if name in found:
             raise SpecError(Diagnostic("at/twice", None, f"the sizes of `{name}` are given twice"))
-        parts = shapes.split(",")
-        read = tuple(_shape(part, text) for part in parts)
-        found[name] = read if len(parts) > 1 else read[0]
+        read = tuple(_shape(part, text) for part in shapes.split(","))
+        if len(read) > 1 and not inputs[name].is_list:
+            raise SpecError(Diagnostic("at/list", None, f"`{name}` is one tensor, and `{text}` are {len(read)} shapes"))
+        found[name] = read if inputs[name].is_list else read[0]
     return found
 
 
@@ -117,19 +118,20 @@ def default_sizes(spec: Spec, graph: str | None = None, at: Mapping[str, Any] | 
     for name, shape in given.items():
         i = block.inputs.get(name)
         if i is not None:
-            for one in _each(i, shape):
-                _bind(i, one, env)
+            with suppress(*FAULTS):  # elaboration meets the same fault and reports it with its place
+                _over(i, shape, env, lambda i, one: i.pattern.match(_type(i, one), env, _ignore, i.name))
     found = dict(given)
     missing = [i for i in block.inputs.values() if i.name not in given and not i.optional]
     for i in missing:
         if i.example is not None:
-            shapes = [_filled(i, one, env) for one in _each(i, i.example)]
-            found[i.name] = shapes if i.is_list else shapes[0]
+            with suppress(*FAULTS):
+                found[i.name] = _over(i, i.example, env, lambda i, one: _filled(i, one, env))
     for i in missing:
         if i.example is None:
-            built = _built(i, env)
-            if built is not None:
-                found[i.name] = built
+            with suppress(*FAULTS):
+                built = _built(i, env)
+                if built is not None:
+                    found[i.name] = built
     return found
 
 
@@ -143,14 +145,26 @@ def _values(spec: Spec, block: Block) -> dict[str, Any]:
     return env
 
 
-def _each(i: Input, shapes: Any) -> tuple[Any, ...]:
-    """The shapes of a list input, or the one of another."""
-    return tuple(shapes) if i.is_list else (shapes,)
+def _over(i: Input, shapes: Any, env: dict[str, Any], what: Callable[[Input, Any], Any]) -> Any:
+    """``what`` of the shape of an input, or the list of it for those of a list input, names of ``each`` set."""
+    if not i.is_list:
+        return what(i, shapes)
+    columns = [(name, value(env)) for name, value in i.each]
+    found = []
+    for k, shape in enumerate(shapes):
+        env.update((name, values[k]) for name, values in columns if k < len(values))
+        found.append(what(i, shape))
+    for name, _ in columns:
+        env.pop(name, None)
+    return found
 
 
-def _bind(i: Input, shape: Any, env: dict[str, Any]) -> None:
-    with suppress(*FAULTS):  # as above
-        i.pattern.match(TensorType(i.dtype, tuple(shape)), env, lambda cond, why: None, i.name)
+def _type(i: Input, shape: Any) -> TensorType:
+    return TensorType(i.dtype, tuple(shape))
+
+
+def _ignore(cond: Any, why: str) -> None:
+    """Conditions between sizes are elaboration's matter."""
 
 
 def _built(i: Input, env: dict[str, Any]) -> Any:
@@ -158,15 +172,13 @@ def _built(i: Input, env: dict[str, Any]) -> Any:
     head = i.pattern.axes[0] if i.pattern.axes else None
     if head is not None and head.kind == "name" and head.name.lower() in BATCH:
         env.setdefault(head.name, 1)
-    try:
-        if not i.is_list:
-            return i.pattern.build(env, i.dtype, i.name)
-        length = compile(i.length)(env) if i.length is not None else None
-        if not isinstance(length, int):
-            return None
-        return [i.pattern.build(env, i.dtype, f"{i.name}{k}") for k in range(length)]
-    except FAULTS:
-        return None  # as above
+    if not i.is_list:
+        return i.pattern.build(env, i.dtype, i.name)
+    lengths = [len(value(env)) for _, value in i.each]
+    length = lengths[0] if lengths else compile(i.length)(env) if i.length is not None else None
+    if not isinstance(length, int):
+        return None
+    return _over(i, range(length), env, lambda i, k: i.pattern.build(env, i.dtype, f"{i.name}{k}"))
 
 
 def _filled(i: Input, example: Any, env: dict[str, Any]) -> tuple[Num, ...]:

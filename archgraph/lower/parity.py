@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +20,7 @@ from archgraph.lower.plan import LoweringError
 from archgraph.lower.probe import Place, find_place, recording
 from archgraph.lower.weights import WeightsError, load_state, state_tables
 from archgraph.spec.change import reason
-from archgraph.spec.keys import KeyPlan
+from archgraph.spec.keys import Failure, KeyPlan
 from archgraph.spec.reference import FAULTS, Fed, Misfit, Reading, Reference
 from archgraph.spec.reference_find import Candidate, candidates, published_names
 
@@ -107,7 +107,14 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, FAULTS[0]):
         at = error.diagnostics[0].at
         return f"{at}: {reason(error)}" if at is not None else reason(error)
+    if isinstance(error, WeightsError) and error.failures:
+        return f"{error.message}: {_first(error.failures)}"
     return " ".join(str(error).split())
+
+
+def _first(failures: Sequence[Failure]) -> str:
+    more = f" … and {len(failures) - 3} more" if len(failures) > 3 else ""
+    return "; ".join(map(str, failures[:3])) + more
 
 
 def _broken(candidate: Candidate) -> str:
@@ -311,8 +318,7 @@ def check_key_list(file: Path, fired: dict[tuple[str, str], set[int]] | None = N
                 row.verdict = "pass"
                 return row
             faults += plan.failures
-        more = f" … and {len(faults) - 3} more" if len(faults) > 3 else ""
-        row.reason = "; ".join(map(str, faults[:3])) + more
+        row.reason = _first(faults)
     except (Mismatch, Misfit, CaseError, LoweringError, *FAULTS) as error:
         row.reason = _one_line(error)
     except Exception as error:  # as in `run_case`

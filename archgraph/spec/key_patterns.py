@@ -1,7 +1,7 @@
 """Patterns over dotted keys (``stages.$i.$j.mlp.0``) and what they become (``stages.$i.blocks.$j.mlp.fc1``).
 
-A pattern matches a run of whole segments: the leftmost, anywhere, or only at the root (``^``) or the end (``$``). ``$``
-and a small letter is a whole number, ``$`` and a capital any text within one segment; the same letter again is the same
+A pattern matches a run of whole segments: the leftmost, anywhere, or only at the root (``^``) or the end (``$``).
+``$name`` in small letters is a whole number, in capitals any text within one segment; the same name again is the same
 text. Neither escapes nor back references are needed, and no pattern can cut a segment in two by mistake.
 """
 
@@ -15,8 +15,8 @@ from archgraph.spec.expr import Expr, ExprError, compile, parse
 
 __all__ = ["KeyPattern", "KeyTemplate", "Match", "PatternError", "TargetError"]
 
-_CAPTURE: Final = re.compile(r"\$([A-Za-z])")
-_PLACE: Final = re.compile(r"\$\{([^{}]*)\}|\$([A-Za-z])")
+_CAPTURE: Final = re.compile(r"\$(?:([A-Za-z]+)|\{([A-Za-z]+)\})")
+_PLACE: Final = re.compile(r"\$\{([^{}]*)\}|\$([A-Za-z]+)")
 
 
 class PatternError(ValueError):
@@ -24,7 +24,7 @@ class PatternError(ValueError):
 
 
 class Match(NamedTuple):
-    """Where a pattern matched: the segments ``start`` … ``stop``, and what its letters stand for."""
+    """Where a pattern matched: the segments ``start`` … ``stop``, and what its names stand for."""
 
     start: int
     stop: int
@@ -32,11 +32,11 @@ class Match(NamedTuple):
 
 
 class _Segment(NamedTuple):
-    """One segment: its text, or an expression and the letters of its groups."""
+    """One segment: its text, or an expression and the names of its groups."""
 
     text: str
     shape: re.Pattern[str] | None
-    letters: tuple[str, ...]
+    names: tuple[str, ...]
 
 
 def _segment(text: str) -> _Segment:
@@ -44,17 +44,24 @@ def _segment(text: str) -> _Segment:
         raise PatternError("a segment is empty")
     if any(c.isspace() for c in text):
         raise PatternError("segments have no blanks")
-    letters = tuple(_CAPTURE.findall(text))
-    rest = _CAPTURE.sub("", text)
-    if "$" in rest or "^" in rest:
-        raise PatternError("`$` stands before one letter or at the end, `^` at the start")
-    if not letters:
-        return _Segment(text, None, ())
-    parts = _CAPTURE.split(text)
-    shape = "".join(
-        re.escape(part) if k % 2 == 0 else "([0-9]+)" if part.islower() else "(.+?)" for k, part in enumerate(parts)
-    )
-    return _Segment(text, re.compile(shape), letters)
+    shape, names, end = "", [], 0
+    for hit in _CAPTURE.finditer(text):
+        name = hit[1] or hit[2]
+        if not (name.islower() or name.isupper()):
+            raise PatternError(
+                f"`${name}` mixes small letters (a number) and capitals (a text); write `${{…}}` to end it"
+            )
+        shape += _literal(text[end : hit.start()]) + ("([0-9]+)" if name.islower() else "(.+?)")
+        names.append(name)
+        end = hit.end()
+    shape += _literal(text[end:])
+    return _Segment(text, re.compile(shape) if names else None, tuple(names))
+
+
+def _literal(text: str) -> str:
+    if any(c in text for c in "$^{}"):
+        raise PatternError("`$` stands before a name or at the end, `^` at the start")
+    return re.escape(text)
 
 
 class KeyPattern:
@@ -62,11 +69,11 @@ class KeyPattern:
 
     Attributes
     ----------
-    letters : frozenset of str
-        What it captures.
+    captures : frozenset of str
+        Names that it binds.
     """
 
-    __slots__ = ("_segments", "at_end", "at_root", "letters", "text")
+    __slots__ = ("_segments", "at_end", "at_root", "captures", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -78,7 +85,7 @@ class KeyPattern:
         if not body and not self.at_root:
             raise PatternError("a pattern names at least one segment")
         self._segments = tuple(map(_segment, body.split("."))) if body else ()
-        self.letters = frozenset(letter for segment in self._segments for letter in segment.letters)
+        self.captures = frozenset(name for segment in self._segments for name in segment.names)
 
     def matches(self, segments: Sequence[str], first: int, found: Mapping[str, str]) -> list[Match]:
         """All matches among the segments from number ``first``, from left to right; ``found`` is known already."""
@@ -103,10 +110,10 @@ class KeyPattern:
             hit = segment.shape.fullmatch(text)
             if hit is None:
                 return None
-            for letter, value in zip(segment.letters, hit.groups(), strict=True):
-                known = got.get(letter)
+            for name, value in zip(segment.names, hit.groups(), strict=True):
+                known = got.get(name)
                 if known is None:
-                    got = {**got, letter: value}
+                    got = {**got, name: value}
                 elif known != value:
                     return None
         return got
@@ -120,26 +127,26 @@ class KeyTemplate:
 
     Attributes
     ----------
-    letters : frozenset of str
-        Captures that it repeats.
+    captures : frozenset of str
+        Names that it repeats.
     names : frozenset of str
         Names that its expressions read, captures among them.
     """
 
-    __slots__ = ("_parts", "letters", "names", "text")
+    __slots__ = ("_parts", "captures", "names", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text
         self._parts: list[str | Expr] = []
         end = 0
-        letters: set[str] = set()
+        captures: set[str] = set()
         names: set[str] = set()
         for hit in _PLACE.finditer(text):
             self._parts.append(text[end : hit.start()])
             end = hit.end()
             if hit[2]:
                 self._parts.append(f"${hit[2]}")
-                letters.add(hit[2])
+                captures.add(hit[2])
                 continue
             try:
                 tree = parse(hit[1])
@@ -151,7 +158,7 @@ class KeyTemplate:
         plain = "".join(part for part in self._parts[::2] if isinstance(part, str))
         if any(c.isspace() or c in "$^" for c in plain) or ".." in text or text.startswith(".") or text.endswith("."):
             raise PatternError("a target is segments joined by dots, with `$i` and `${…}`")
-        self.letters = frozenset(letters)
+        self.captures = frozenset(captures)
         self.names = frozenset(names)
 
     def render(self, found: Mapping[str, str], env: Mapping[str, Any]) -> list[str]:
@@ -167,7 +174,7 @@ class KeyTemplate:
         words: list[str] = []
         for part in self._parts:
             if isinstance(part, str):
-                words.append(found[part[1]] if part[:1] == "$" else part)
+                words.append(found[part[1:]] if part[:1] == "$" else part)
                 continue
             value = compile(part)(env)
             if isinstance(value, bool) or not isinstance(value, (int, str)):

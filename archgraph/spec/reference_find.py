@@ -28,8 +28,9 @@ class Candidate(NamedTuple):
 def rank(official: str, spelling: str) -> tuple[int, int] | None:
     """How well a spelling names a class, smaller is better; None if it doesn't.
 
-    1 equal; 2 equal without a remark in parentheses at the end; 3 one is the tail of the other, cut at a blank or
-    ``/``; 4 the spelling is the head of the class, cut at a blank. White space is normalised; longer spellings first.
+    1 equal; 2 equal without a remark in parentheses at the end; 3 one is the tail of the other, which says a repository
+    or folders in front; 4 the spelling is the head of the class, cut at a blank. White space is normalised; longer
+    spellings first.
     """
     name, word = " ".join(official.split()), " ".join(spelling.split())
     bare = name
@@ -47,7 +48,11 @@ def rank(official: str, spelling: str) -> tuple[int, int] | None:
 
 
 def _is_tail(part: str, whole: str) -> bool:
-    return bool(part) and whole.endswith(part) and whole[: -len(part)].endswith((" ", "/"))
+    """Whether ``whole`` is ``part`` behind a repository (one word), folders (ending in ``/``), or both."""
+    if not part or not whole.endswith(part):
+        return False
+    front = whole[: -len(part)]
+    return front.endswith((" ", "/")) and front.rstrip().count(" ") <= front.endswith("/")
 
 
 def candidates(official: str, paper: str | None = None) -> Iterator[Candidate]:

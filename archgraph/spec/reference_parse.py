@@ -390,19 +390,19 @@ class _Entry:
             return KeyTemplate("")
 
     def check_names(self, rule: Rule, found: Reference, raw: YMap, key: Any) -> None:
-        """Letters of a target are captured; names in its expressions are letters, arguments or locals."""
-        letters = rule.pattern.letters
+        """Captures of a target are bound; names in its expressions are captures, arguments or locals."""
+        captures = rule.pattern.captures
         for template in rule.targets:
-            for letter in sorted(template.letters - letters) if template is not None else ():
-                self.fault("rename/letter", span_of(raw, key), f"`${letter}` is not captured by `{key}`")
-        known = {*letters, *found.defaults, *found.ignored, *found.lets, *self.names, *SURROUNDINGS}
+            for name in sorted(template.captures - captures) if template is not None else ():
+                self.fault("rename/capture", span_of(raw, key), f"`${name}` is not captured by `{key}`")
+        known = {*captures, *found.defaults, *found.ignored, *found.lets, *self.names, *SURROUNDINGS}
         for name in sorted(_names_of(rule) - known):
             near = did_you_mean(name, known)
             self.fault(
                 "name/unknown",
                 span_of(raw, key),
                 f"nothing here is called `{name}`",
-                expected="a captured letter, an argument that the entry reads, or a local",
+                expected="a captured name, an argument that the entry reads, or a local",
                 hint=f"did you mean `{near}`?" if near else None,
             )
 
@@ -447,4 +447,4 @@ def _names_of(rule: Rule) -> frozenset[str]:
     when: Expr | None = rule.when
     names |= when.names if when is not None else frozenset()
     names |= rule.change.names if rule.change is not None else frozenset()
-    return names - rule.pattern.letters
+    return names - rule.pattern.captures

@@ -70,6 +70,8 @@ def renamed(rename: str, *keys: str, env: Mapping[str, Any] | None = None, more:
         ("conv$i_bn: bns.$i", "conv12_bn.weight", "bns.12.weight"),
         ("$X_proj: proj.$X", "attn.key_proj.weight", "attn.proj.key.weight"),
         ("^$X.$i: $X.at$i", "enc.4.w", "enc.at4.w"),
+        ("^fpn.$level.c$NAME: p$level.$NAME", "fpn.12.cat.w", "p12.at.w"),
+        ("b${i}x$j: x.$i.${j + 1}", "b1x2.w", "x.1.3.w"),
         ('^model: ""', "model.conv.weight", "conv.weight"),
         ("^: backbone", "conv.weight", "backbone.conv.weight"),
         ('"0": first', "0.weight", "first.weight"),
@@ -233,7 +235,9 @@ def test_a_shared_tensor_needs_one_key_or_takes_all() -> None:
     assert not plan("a: b", {}, ours, aliases=aliases).fits
 
 
-@pytest.mark.parametrize("text", ["", "a..b", "a b", "a.$", "$", "$$i", "$_", "a$.b", "a^b", ".a", "a.", "$1"])
+@pytest.mark.parametrize(
+    "text", ["", "a..b", "a b", "a.$", "$", "$$i", "$_", "$iX", "${i", "a{", "a$.b", "a^b", ".a", "a.", "$1"]
+)
 def test_what_is_no_pattern(text: str) -> None:
     with pytest.raises(PatternError):
         KeyPattern(text)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, final
 
 from archgraph.ir.dim import Cond, Num
+from archgraph.ir.real import late_names
 from archgraph.ir.types import TensorType
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ class OpLike(Protocol):
     def op_name(self) -> str: ...
     @property
     def values(self) -> tuple[Any, ...]: ...
+    @property
+    def late(self) -> frozenset[str]: ...
     def __hash__(self) -> int: ...
 
 
@@ -278,3 +281,14 @@ class Graph:
         self.name, self.args, self.inputs, self.nodes, self.outputs, self.late, self.guards, self.source = state
         self._hash = None
         self._cache = {}
+
+
+def late_of(nodes: Iterable[Node]) -> tuple[str, ...]:
+    """Late names that nodes read, in order of first use: what a graph of them declares."""
+    found: dict[str, None] = {}
+    for n in nodes:
+        for _, value in n.late:
+            found.update(dict.fromkeys(sorted(late_names(value) - {"turn"})))
+        if n.op is not None and n.op.late:
+            found.update(dict.fromkeys(sorted(n.op.late)))
+    return tuple(found)

@@ -5,6 +5,7 @@ Kept here so that checking a spec needs no torch; a test compares them with the 
 
 from __future__ import annotations
 
+import keyword
 from typing import Final
 
 RESERVED: Final = frozenset(
@@ -19,5 +20,12 @@ RESERVED: Final = frozenset(
     register_parameter register_state_dict_post_hook register_state_dict_pre_hook requires_grad_
     self set_extra_state set_submodule shape_env share_memory state_dict to to_empty to_folder train training
     type xpu zero_grad
-    """.split()
+    """.split()  # noqa: SIM905  # a hundred words, not a hundred lines
 )
+
+
+def can_name(name: str) -> bool:
+    """Whether a node can bear a name: an identifier that torch leaves free, or a whole number (a turn of a loop)."""
+    if name.isdecimal():
+        return str(int(name)) == name
+    return name.isidentifier() and name.isascii() and not keyword.iskeyword(name) and name not in RESERVED

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 from archgraph.ir.diagnostics import Collector, Diagnostic, Span, did_you_mean
 from archgraph.ir.dim import Cond, Num, SymbolicTruth
 from archgraph.ir.dim import TooLarge as DimTooLarge
-from archgraph.ir.graph import Graph, Guard, Node, ValueRef
-from archgraph.ir.real import Late, NeedsValue, Real, late_names
+from archgraph.ir.graph import Graph, Guard, Node, ValueRef, late_of
+from archgraph.ir.real import Late, NeedsValue, Real
 from archgraph.ir.reserved import RESERVED
 from archgraph.ir.types import TensorType
 from archgraph.ops.base import AttributeValueError, Op, OpError
@@ -329,17 +329,6 @@ class Frame:
             tuple(self.guards),
             f"{self.block.file.path}#{self.block.name}",
         )
-
-
-def late_of(nodes: list[Node]) -> tuple[str, ...]:
-    """Late names that nodes read, in order of first use."""
-    found: dict[str, None] = {}
-    for n in nodes:
-        for _, value in n.late:
-            found.update(dict.fromkeys(sorted(late_names(value) - {"turn"})))
-        if isinstance(n.op, Op) and n.op.late:
-            found.update(dict.fromkeys(sorted(n.op.late)))
-    return tuple(found)
 
 
 def as_num(value: Any) -> Num:

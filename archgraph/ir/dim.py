@@ -7,6 +7,7 @@ the parts are ``_monomial`` (atoms), ``_algebra`` (``Dim``), ``_division``, ``_b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
@@ -67,10 +68,7 @@ def dmax(*xs: Num) -> Num:
 
 def prod(xs: Iterable[Num]) -> Num:
     """The product of ``xs``; 1 if there are none."""
-    result: Num = 1
-    for x in xs:
-        result = result * x
-    return result
+    return math.prod(xs)  # multiplies as `*` does, dims too
 
 
 def symbols(x: Num) -> frozenset[str]:

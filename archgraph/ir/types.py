@@ -116,10 +116,12 @@ class TensorType:
         Which axes are token grids; axes counted from 0, in ascending order.
     """
 
-    __slots__ = ("__weakref__", "_hash", "dtype", "layout", "shape")
+    __slots__ = ("__weakref__", "_hash", "dtype", "key", "layout", "shape")
     dtype: str
     shape: tuple[Num, ...]
     layout: tuple[tuple[int, Layout], ...]
+    #: What tells this type from every other, the layout included (for memo keys).
+    key: tuple[Any, ...]
     _hash: int
 
     def __new__(cls, dtype: str, shape: Iterable[Num], layout: tuple[tuple[int, Layout], ...] = ()) -> TensorType:
@@ -135,6 +137,7 @@ class TensorType:
         self.dtype = dtype
         self.shape = shape
         self.layout = layout
+        self.key = key
         self._hash = hash((dtype, shape))
         _types[key] = self
         return self
@@ -153,21 +156,13 @@ class TensorType:
         """Bytes of the tensor's elements."""
         return self.numel * DTYPE_BYTES[self.dtype]
 
-    @property
-    def key(self) -> tuple[Any, ...]:
-        """What tells this type from every other, the layout included (for memo keys)."""
-        return (self.dtype, self.shape, self.layout)
-
     def with_shape(self, *shape: Num) -> TensorType:
         """The same dtype with another shape; layouts of axes whose length stays are kept."""
-        if self.layout:
-            kept = tuple(
-                (a, lay)
-                for a, lay in self.layout
-                if a < len(shape) and len(shape) == self.rank and shape[a] == self.shape[a]
-            )
-            return TensorType(self.dtype, shape, kept)
-        return TensorType(self.dtype, shape)
+        kept = self.layout
+        if kept:
+            old = self.shape
+            kept = tuple([item for item in kept if shape[item[0]] == old[item[0]]]) if len(shape) == len(old) else ()
+        return TensorType(self.dtype, shape, kept)
 
     def with_dtype(self, dtype: str) -> TensorType:
         """The same shape and layout with another dtype."""

@@ -156,16 +156,14 @@ def operand(
     return Operand(name, pattern, dtype, optional, variadic)
 
 
-_NO_NAMES: Final[frozenset[str]] = frozenset()
-
-
 class Op:
     """Base of all ops.
 
     A subclass states ``name=`` in its class line, attributes with `attr`, ``operands``, and the rules below. Its
     docstring is its documentation: the first line says what it computes, shapes included.
 
-    Instances are immutable values: two with equal attributes are equal.
+    Instances are immutable values: two with equal attributes are equal. ``late`` holds the names of the late values
+    among them; whoever makes an instance may pass it where it is known.
     """
 
     __slots__ = ("_hash", "late", "values")
@@ -222,14 +220,10 @@ class Op:
             raise TypeError(f"op {name} needs both infer and lower")
         register(cls)
 
-    def __init__(self, values: tuple[Any, ...]) -> None:
+    def __init__(self, values: tuple[Any, ...], late: frozenset[str] | None = None) -> None:
         self.values = values
-        self._hash = hash((self.op_name, values))
-        late = _NO_NAMES
-        for v in values:
-            if isinstance(v, (Real, tuple)):
-                late = late | late_names(v)
-        self.late = late
+        self.late = late_names(values) if late is None else late
+        self._hash: int | None = None
 
     @classmethod
     def make(cls, **given: Any) -> Op:
@@ -316,6 +310,8 @@ class Op:
         return self is other or (type(self) is type(other) and self.values == other.values)  # type: ignore[attr-defined]
 
     def __hash__(self) -> int:
+        if self._hash is None:
+            self._hash = hash((self.op_name, self.values))
         return self._hash
 
     def __repr__(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,7 +24,7 @@ from archgraph.spec.keys import Failure, KeyPlan
 from archgraph.spec.reference import FAULTS, Fed, Misfit, Reading, Reference
 from archgraph.spec.reference_find import Candidate, candidates, published_names
 
-__all__ = ["TOLERANCE", "KeyRow", "Row", "check_key_list", "check_keys", "run_case"]
+__all__ = ["TOLERANCE", "KeyRow", "Row", "check_key_list", "check_keys", "idle_rules", "run_case"]
 
 #: An output agrees if max|ours − theirs| is at most this, times max(1, max|theirs|).
 TOLERANCE: Final = 1e-4
@@ -326,11 +326,20 @@ def check_key_list(file: Path, fired: dict[tuple[str, str], set[int]] | None = N
     return row
 
 
-def idle_rules(fired: Mapping[tuple[str, str], set[int]], references: Iterator[tuple[str, Reference]]) -> list[str]:
-    """Rules of these entries, by spec, that matched no key of any case or list; entries never used are passed over."""
-    found = []
-    for spec, reference in references:
-        seen = fired.get((spec, reference.name))
-        if seen is not None:
-            found += [f"{spec}: {reference.name}: {r.text}" for n, r in enumerate(reference.rules) if n not in seen]
-    return found
+def idle_rules(fired: Mapping[tuple[str, str], set[int]], entries: Iterable[tuple[str, Reference]]) -> list[str]:
+    """Rules that matched no key of any case or list, though some entry that holds them was used.
+
+    A rule of several entries (by `use`) needs to match in one. Rules with a condition are for options that recordings
+    need not have; they are passed over.
+    """
+    idle: dict[str, str] = {}
+    active: set[str] = set()
+    for spec, reference in entries:
+        seen = fired.get((spec, reference.name), set())
+        for number, rule in enumerate(reference.rules if seen else ()):
+            place = str(rule.span)
+            if number in seen or rule.when is not None:
+                active.add(place)
+            else:
+                idle.setdefault(place, f"{spec}: {reference.name}: {rule.text}")
+    return [text for place, text in idle.items() if place not in active]

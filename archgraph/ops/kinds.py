@@ -38,6 +38,12 @@ def show(value: object) -> str:
         return str(value).lower()
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(show(v) for v in value) + "]"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{k}: {show(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, float):
+        # Stock YAML takes `1e-05` for text: a mantissa has a point.
+        mantissa, e, exponent = repr(value).partition("e")
+        return f"{mantissa}{'' if '.' in mantissa else '.0'}e{int(exponent)}" if e else mantissa
     return str(value)
 
 
@@ -59,6 +65,10 @@ class Kind:
             If it is bound too late for this attribute.
         """
         raise AttributeValueError(self.expected, value)
+
+    def written(self, value: Any) -> Any:
+        """A YAML value that `convert` takes to the canonical ``value``."""
+        return [self.written(v) for v in value] if isinstance(value, tuple) else value
 
     def schema(self) -> dict[str, Any]:
         """JSON Schema of the YAML value."""
@@ -172,7 +182,8 @@ class IntsKind(Kind):
         self.words = words
         self.none = none
         also = "".join(f", or {w}" for w in words)
-        self.expected = f"{self.item.expected} or {n} of them{also}"
+        many = "a list of one" if n == 1 else f"{n} of them"
+        self.expected = f"{self.item.expected}, or {many}{also}"
 
     def convert(self, value: Any) -> Any:
         if isinstance(value, str) and value in self.words:
@@ -182,6 +193,10 @@ class IntsKind(Kind):
                 raise AttributeValueError(self.expected, value)
             return tuple(None if self.none and v is None else self.item.convert(v) for v in value)
         return (self.item.convert(value),) * self.n
+
+    def written(self, value: Any) -> Any:
+        alike = isinstance(value, tuple) and value[0] is not None and all(v == value[0] for v in value)
+        return value[0] if alike else super().written(value)
 
     def schema(self) -> dict[str, Any]:
         one = self.item.schema()
@@ -227,6 +242,9 @@ class OptionalKind(Kind):
 
     def convert(self, value: Any) -> Any:
         return None if value is None else self.item.convert(value)
+
+    def written(self, value: Any) -> Any:
+        return None if value is None else self.item.written(value)
 
     def schema(self) -> dict[str, Any]:
         return {"anyOf": [self.item.schema(), {"type": "null"}]}
@@ -274,6 +292,9 @@ class MapKind(Kind):
         if isinstance(value, tuple) and all(isinstance(v, tuple) and len(v) == 2 for v in value):
             return tuple((k, self.item.convert(v)) for k, v in value)
         raise AttributeValueError(self.expected, value)
+
+    def written(self, value: Any) -> Any:
+        return {k: self.item.written(v) for k, v in value}
 
     def schema(self) -> dict[str, Any]:
         return {"type": "object", "additionalProperties": self.item.schema()}
@@ -334,6 +355,12 @@ class InitKind(Kind):
         if missing:
             raise AttributeValueError(f"{name} to say {missing[0]}", given)
         return name, tuple((k, _NUMBER.convert(v)) for k, v in merged.items())
+
+    def written(self, value: Init) -> Any:
+        name, args = value
+        known = INITIALISERS[name]
+        own = {k: v for k, v in args if v != known[k]}
+        return {name: own} if own else name
 
     def schema(self) -> dict[str, Any]:
         return {

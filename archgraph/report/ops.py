@@ -26,7 +26,7 @@ def op_to_dict(op: type[Op]) -> dict[str, Any]:
                 "name": a.name,
                 "expected": a.kind.expected,
                 "required": a.required,
-                "default": None if a.required else show(a.default),
+                "default": None if a.required else default_text(a),
                 "doc": a.doc,
             }
             for a in op.attributes
@@ -55,4 +55,6 @@ def operand_text(operand: Operand) -> str:
 
 def default_text(attribute: Attribute) -> str:
     """An attribute's default as a spec writes it."""
-    return "required" if attribute.required else show(attribute.default)
+    if attribute.required:
+        return "required"
+    return show(None if attribute.default is None else attribute.kind.written(attribute.default))

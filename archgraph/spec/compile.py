@@ -231,6 +231,8 @@ class Compiler:
                 return True, None
             return self.argument(p, raw, container, key, refs)
         if target is None:
+            if isinstance(raw, YMap) and "op" in raw:
+                return self.opref(raw, container, key, refs)
             return self.evaluator(raw, container, key, refs)
         a = target.by_name.get(name)
         if a is None and target.extra is None:

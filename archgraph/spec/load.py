@@ -565,7 +565,7 @@ def block_graph(spec: Spec, name: str, inputs: Mapping[str, Any], args: Mapping[
         if key in block.params and isinstance(value, (dict, YMap)) and "op" in value:
             holder = load_yaml(f"{key}: {_flow(value)}", f"{key}")
             refs: set[str] = set()
-            _, given[key] = Compiler(block, faults).opref(holder[key], holder, key, refs)
+            _, given[key] = Compiler(Block("", spec.file, None, root=True), faults).opref(holder[key], holder, key, refs)
     faults.raise_if_any()
     try:
         got = call_block(frame, name, block, given, values)

@@ -13,7 +13,7 @@ from archgraph.ir.verify import VerifyError
 from archgraph.ir.verify import verify as verify_form
 from archgraph.ops.base import Op, OpError, Weight, check_operands
 from archgraph.ops.binding import own_weights
-from archgraph.ops.higher import GetWeight, Scan, SwitchTraining
+from archgraph.ops.higher import GetWeight, Regional
 
 __all__ = ["VerifyError", "verify", "weights_below"]
 
@@ -76,7 +76,7 @@ _CONTEXT: Final = _Context()
 
 def _op_faults(op: Op, node: Node, types: tuple[TensorType | None, ...]) -> Iterator[str]:
     operands = type(op).operands
-    if isinstance(op, (Scan, SwitchTraining)):
+    if isinstance(op, Regional):
         yield f"`{op.op_name}` has no regions"
         return
     variadic = bool(operands) and operands[-1].variadic
@@ -102,47 +102,27 @@ def _op_faults(op: Op, node: Node, types: tuple[TensorType | None, ...]) -> Iter
 
 
 def _region_faults(op: Op, node: Node, types: tuple[TensorType | None, ...]) -> Iterator[str]:
-    if None in types:
-        yield f"`{op.op_name}` takes all its operands"
-    elif isinstance(op, SwitchTraining):
-        if len(node.callees) != 2:
-            yield f"`switch_training` has two regions, not {len(node.callees)}"
-        for region in node.callees:
-            yield from _unlike(f"`{region.name}` takes", region.input_types, types)
-            yield from _unlike(f"`{region.name}` gives", region.output_types, node.types)
-    elif isinstance(op, Scan):
-        yield from _scan_faults(op, node, tuple(t for t in types if t is not None))
-    else:
+    if not isinstance(op, Regional):
         yield f"`{op.op_name}` takes no regions"
-
-
-def _scan_faults(op: Scan, node: Node, types: tuple[TensorType, ...]) -> Iterator[str]:
-    if len(node.callees) != 1:
-        yield f"`scan` has one region, not {len(node.callees)}"
         return
-    region = node.callees[0]
-    if not 0 < op.xs <= len(types) - op.carry or len(region.outputs) < op.carry:
-        yield f"`scan` walks {op.xs} and carries {op.carry} of {len(types)} operands and {len(region.outputs)} outputs"
+    operands = tuple(t for t in types if t is not None)
+    if len(operands) < len(types):
+        yield f"`{op.op_name}` takes all its operands"
         return
-    axis = op.dim
-    length = op.length(types) if 0 <= axis < types[0].rank else None
-    if length is None or any(axis >= t.rank or t.shape[axis] != length for t in types[: op.xs]):
-        yield f"the walked values have one length along axis {axis}: {_types(types[: op.xs])}"
+    if len(node.callees) != len(op.segments):
+        n = len(op.segments)
+        yield f"`{op.op_name}` has {n} region{'s' * (n != 1)}, not {len(node.callees)}"
         return
-    slices = tuple(TensorType(t.dtype, (*t.shape[:axis], *t.shape[axis + 1 :])) for t in types[: op.xs])
-    carried, collected = region.output_types[: op.carry], region.output_types[op.carry :]
-    yield from _unlike("the region takes", region.input_types, (*slices, *types[op.xs :]))
-    yield from _unlike("the region carries", carried, types[op.xs : op.xs + op.carry])
-    if any(axis > t.rank for t in collected):
-        yield f"collected values have too few axes for axis {axis}: {_types(collected)}"
+    try:
+        for region, expected in zip(node.callees, op.taken(*operands), strict=True):
+            if region.input_types != expected:
+                yield f"the region `{region.name}` takes {_types(region.input_types)}; it is given {_types(expected)}"
+        found = op.given(operands, *[region.output_types for region in node.callees])
+    except OpError as error:
+        yield str(error)
         return
-    stacked = tuple(TensorType(t.dtype, (*t.shape[:axis], length, *t.shape[axis:])) for t in collected)
-    yield from _unlike("the node says", node.types, (*carried, *stacked))
-
-
-def _unlike(what: str, found: tuple[TensorType, ...], expected: tuple[TensorType | None, ...]) -> Iterator[str]:
-    if found != expected:
-        yield f"{what} {_types(found)}; that should be {_types(expected)}"
+    if found != node.types:
+        yield f"its type is {_types(found)}; the node says {_types(node.types)}"
 
 
 # -- weights -----------------------------------------------------------------------------------------------------------
@@ -159,7 +139,7 @@ def weights_below(graph: Graph, node: Node) -> Table:
             if w.name not in given:
                 found[w.name] = _row(w)
         return found
-    segments = getattr(node.op, "segments", ((),)) if node.op is not None else ((),)
+    segments = node.op.segments if isinstance(node.op, Regional) else ((),)
     for heads, callee in zip(segments, node.callees, strict=True):
         inside = _table(callee)
         turns = () if node.count == 1 else ("*",)

@@ -172,19 +172,19 @@ RULES: dict[str, tuple[Callable[[], Graph], str]] = {
     ),
     "regions for an op without": (lambda: changed("fc", callees=(mlp("B 4", 6),)), "`linear` takes no regions"),
     "a scan without region": (lambda: changed("scan", callees=()), "`scan` has no regions"),
-    "a scan of two regions": (lambda: changed("scan", callees=(cell(), cell())), "`scan` has one region, not 2"),
-    "a scan over another axis": (lambda: short_scan(dim=0), "the region takes"),
-    "a scan that walks more": (lambda: short_scan(xs=2), "one length along axis 1"),
-    "a scan that walks all": (lambda: short_scan(xs=4), "`scan` walks 4 and carries 1 of 3 operands"),
+    "a scan of two regions": (lambda: changed("scan", callees=(cell(), cell())), "`scan` has 1 region, not 2"),
+    "a scan over another axis": (lambda: short_scan(dim=0), "the region `cell` takes [B, 4], [B, 4], [4, 4]"),
+    "a scan that walks more": (lambda: short_scan(xs=2), "walked values have one length along axis 1"),
+    "a scan that walks all": (lambda: short_scan(xs=4), "a scan walks something"),
     "types of a scan": (
         lambda: changed("scan", types=(tensor("B 4"), tensor("B 4"))),
-        "the node says [B, 4], [B, 4]; that should be [B, 4], [B, N, 4]",
+        "its type is [B, 4], [B, N, 4]; the node says [B, 4], [B, 4]",
     ),
     "regions that differ": (
         lambda: changed("mode", callees=(mlp("B 4", 6), widening())),
-        "`widening` gives [B, 6]; that should be [B, 4]",
+        "both cases of `switch: training` have one type",
     ),
-    "one region of two": (lambda: changed("mode", callees=(mlp("B 4", 6),)), "has two regions, not 1"),
+    "one region of two": (lambda: changed("mode", callees=(mlp("B 4", 6),)), "has 2 regions, not 1"),
 }
 
 

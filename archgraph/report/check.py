@@ -13,6 +13,7 @@ from archgraph.report.claims import claims_of
 from archgraph.report.sizes import default_sizes
 from archgraph.spec.load import Spec, checked_settings, parse_file, resolve, shipped, variant_settings
 from archgraph.spec.model import SpecFile
+from archgraph.spec.reference_parse import references
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,10 @@ def check_file(path: str | os.PathLike[str], settings: Mapping[str, Any] | None 
         return Checked(os.fspath(path), error.diagnostics)
     faults = Collector()
     claims_of(file, faults)
+    try:
+        references(file)
+    except SpecError as error:
+        faults.extend(error.diagnostics)
     session = None
     for variant in [*([] if _incomplete(file, given) else [None]), *file.variants]:
         try:

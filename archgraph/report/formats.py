@@ -26,6 +26,7 @@ _CSV_SUMMARY: Final = (
     "spec", "variant", "graph", "input", "params", "buffers", "macs", "elementwise", "flops", "activation_bytes",
     "saved_bytes", "weight_bytes",
 )  # fmt: skip
+_GUARDS: Final = 6  # conditions in a footer; JSON has them all
 _EM_SPACE: Final = "\u2003"  # kept at the head of a cell by Markdown and HTML, where others are dropped
 
 
@@ -86,7 +87,11 @@ def footer(report: Report) -> list[tuple[str, str]]:
         ("counted", _tally(report.counted.items())),
         ("free by declaration", _tally(report.free.items())),
     ]
-    return [*lines, *[("provided that", guard) for guard in report.guards]]
+    if report.guards:
+        more = len(report.guards) - _GUARDS
+        shown = "; ".join(report.guards[:_GUARDS])
+        lines.append(("provided that", shown + (f"; and {more} more conditions" if more > 0 else "")))
+    return lines
 
 
 def _tally(ops: Iterable[tuple[str, Num]]) -> str:

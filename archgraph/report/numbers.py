@@ -17,7 +17,7 @@ def human(n: Num) -> str:
 
 def human_bytes(n: Num) -> str:
     """Bytes with three significant digits and a binary prefix; a closed form where they are symbolic."""
-    return _scaled(n, 1024, _BINARY) if isinstance(n, int) else f"{pretty(n)} B"
+    return _scaled(n, 1024, _BINARY) if isinstance(n, int) else f"{pretty(n)} bytes"
 
 
 def exact(n: Num) -> str:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
 from archgraph.ir.diagnostics import Diagnostic, SpecError, did_you_mean
-from archgraph.ir.dim import Num, sym
+from archgraph.ir.dim import Dim, Num, sym
 from archgraph.ir.types import TensorType
 from archgraph.spec.expr import compile
 from archgraph.spec.frame import FAULTS
@@ -97,13 +97,18 @@ def with_params(spec: Spec, values: Mapping[str, Any]) -> Spec:
 
 
 def with_sizes(spec: Spec, graph: str | None = None, at: Mapping[str, Any] | None = None) -> Spec:
-    """The spec with those params set that stand by themselves where ``at`` gives a size."""
+    """The spec with those params set that stand by themselves where ``at`` gives a size, or a name for one."""
     block = spec.block(graph)
     settings = dict(spec.settings)
     for name, shape in (at or {}).items():
         i = block.inputs.get(name)
         if i is not None and not i.is_list:
-            settings.update(sizes_to_params(spec.file, i, shape, settings))
+            found = sizes_to_params(spec.file, i, shape, settings)
+            if len(shape) == len(i.pattern.axes):
+                for k, param in i.pattern.alone().items():
+                    if param in spec.file.params and isinstance(shape[k], Dim):
+                        found.setdefault(param, shape[k])
+            settings.update(found)
     return Spec(spec.file, spec.variant, settings, spec.session)
 
 

@@ -37,7 +37,7 @@ META: Final = frozenset(
     {"op", "in", "when", "else", "as", "shape", "unused", "frozen", "repeat", "for", "each", "map", "label", "weights"}
 )
 FORMS: Final = ("op", "formula", "residual", "switch", "share", "graph", "list")
-_FORM_KEYS: Final[dict[str, frozenset[str]]] = {
+FORM_KEYS: Final[dict[str, frozenset[str]]] = {
     "formula": frozenset({"formula", "in", "when", "else", "as", "shape", "repeat", "for", "each", "map", "label"}),
     "residual": frozenset(
         {"residual", "shortcut", "in", "when", "else", "as", "shape", "repeat", "for", "each", "map", "label"}
@@ -547,8 +547,8 @@ class Compiler:
         loop_words = [w for w in ("repeat", "for", "each", "map") if w in raw]
         if form != "op":
             for k in raw:
-                if k not in _FORM_KEYS[form]:
-                    self.unknown_key(raw, k, sorted(_FORM_KEYS[form]), f"a `{form}` node")
+                if k not in FORM_KEYS[form]:
+                    self.unknown_key(raw, k, sorted(FORM_KEYS[form]), f"a `{form}` node")
         given: RefPlan | None = None
         op_word = raw["op"] if form == "op" else None
         if form == "op" and op_word in HIGHER:
@@ -602,7 +602,7 @@ class Compiler:
                         "`training` is known at run time only",
                         hint="write `switch: training` with two cases",
                     )
-                plan.conditional = (_Fn(tree), self.at(raw, "when"))
+                plan.condition = _Fn(tree)
                 refs |= tree.names
         if "else" in raw:
             other = raw["else"]

@@ -7,12 +7,12 @@ from typing import Any, Final
 
 from archgraph.ir.diagnostics import did_you_mean
 from archgraph.ir.dim import Cond, Dim
-from archgraph.ir.graph import Graph
+from archgraph.ir.graph import Graph, Node
 from archgraph.ir.real import Late, Real, free
 from archgraph.ir.types import TensorType
 from archgraph.ops.base import OpError
 from archgraph.spec.expr import EvalError, UnknownName
-from archgraph.spec.frame import FAULTS, MAX_DEPTH, Frame, Session, TooLarge
+from archgraph.spec.frame import FAULTS, MAX_DEPTH, Frame, Made, Session, TooLarge
 from archgraph.spec.model import Block, Input, OpRef, Param, SpecFile
 from archgraph.spec.values import UNKNOWN, Record, Ref, Turns, Values, flatten, freeze, rebuild, template
 
@@ -250,22 +250,15 @@ def add_call(
     args: Mapping[str, Any] | None = None,
 ) -> Any:
     """Add a call node of an elaborated graph; returns its value."""
-    from archgraph.spec.plan import Made
-
     graph = result.graph
     assert graph is not None
+    own = f.unique(name)
+    inputs = tuple([r.ref for r in refs])
     bound = dict(late)
-    index = f.add(
-        f.unique(name),
-        None,
-        tuple([r.ref for r in refs]),
-        graph.output_types,
-        callees=(graph,),
-        late=tuple([(n, bound[n]) for n in graph.late]),
-        flags=flags,
-        share=share,
-    )
-    f.made[f.nodes[index].name] = Made(index, block, dict(args) if args is not None else None)
+    read = tuple([(n, bound[n]) for n in graph.late])
+    index = f.append(Node(own, None, inputs, graph.output_types, (graph,), 1, share, read, (), flags, f.span))
+    if block is not None and args is not None:
+        f.made[own] = Made(block, args)
     value = rebuild(result.structure, iter(f.refs(index)))
     if isinstance(value, Record) and len(value) == 1:
         return next(iter(value.values()))
@@ -297,7 +290,7 @@ def bind_inputs(f: Frame, block: Block, given: Mapping[str, Any]) -> Any:
             if i.when is not None:
                 from archgraph.spec.expr import compile
 
-                if not f.truth(compile(i.when), i.span):
+                if not f.truth(compile(i.when)):
                     f.env[i.name] = None
                     continue
             elif i.optional:
@@ -313,7 +306,7 @@ def bind_inputs(f: Frame, block: Block, given: Mapping[str, Any]) -> Any:
         if i.length is not None:
             from archgraph.spec.expr import compile
 
-            n = f.value(compile(i.length), i.span)
+            n = f.value(compile(i.length))
             if n != len(value):
                 raise OpError(f"input `{i.name}` of `{block.name}` is a list of {n}", str(n), str(len(value)))
         f.env[i.name] = value
@@ -340,7 +333,7 @@ def _input_value(f: Frame, i: Input, v: Any, path: str) -> Any:
 
 def each_columns(f: Frame, i: Input) -> list[tuple[str, Any]]:
     """Values per element of the names in a list input's ``each``."""
-    return [(n, f.value(fn, i.span)) for n, fn in i.each]
+    return [(n, f.value(fn)) for n, fn in i.each]
 
 
 def bind_element(f: Frame, columns: list[tuple[str, Any]], k: int | None) -> None:
@@ -363,7 +356,7 @@ def elaborate_block(
     order = order_of(session, block)
     try:
         for x in order.early_let:
-            env[x.name] = f.value(x.fn, x.span)
+            env[x.name] = f.value(x.fn)
         first = bind_inputs(f, block, given)
         if order.late:
             scope = {**file_scope(session, block.file), **env}
@@ -371,7 +364,7 @@ def elaborate_block(
                 if p.name not in env:
                     env[p.name] = scope[p.name] = param_default(f, p, scope)
         for x in order.late_let:
-            env[x.name] = f.value(x.fn, x.span)
+            env[x.name] = f.value(x.fn)
     except FAULTS as error:
         f.caught(error, trace[0][0] if trace else f.span)
         return Result(None, None)
@@ -385,7 +378,7 @@ def elaborate_block(
 def check_requirement(f: Frame, r: Any) -> None:
     """One ``requires`` entry: false is a fault, undecided a guard."""
     try:
-        value = f.value(r.fn, r.span)
+        value = f.value(r.fn)
     except FAULTS as error:
         f.caught(error, r.span)
         return
@@ -468,7 +461,7 @@ def elaborate_root(
                 w.name for w in waiting
             }:
                 f.span = x.span
-                env[x.name] = f.value(x.fn, x.span)
+                env[x.name] = f.value(x.fn)
             else:
                 waiting.append(x)
         session.memo["scopes"] = {file: dict(env)}
@@ -478,7 +471,7 @@ def elaborate_root(
             if i.when is not None:
                 from archgraph.spec.expr import compile
 
-                if not f.truth(compile(i.when), i.span):
+                if not f.truth(compile(i.when)):
                     env[i.name] = None
                     continue
             if i.optional and i.name not in at:
@@ -490,7 +483,7 @@ def elaborate_root(
             first = value if first is None else first
         for x in waiting:
             f.span = x.span
-            env[x.name] = f.value(x.fn, x.span)
+            env[x.name] = f.value(x.fn)
     except FAULTS as error:
         f.caught(error, f.span)
         return None
@@ -512,7 +505,7 @@ def _root_input(f: Frame, i: Input, given: Any) -> Any:
         from archgraph.spec.expr import compile
 
         columns = each_columns(f, i)
-        n = f.value(compile(i.length), i.span) if i.length is not None else (len(given) if given else None)
+        n = f.value(compile(i.length)) if i.length is not None else (len(given) if given else None)
         if columns:
             n = len(columns[0][1])
         if not isinstance(n, int):

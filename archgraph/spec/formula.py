@@ -101,7 +101,7 @@ class _Closer:
         if isinstance(e, Compare):
             return Compare(self.close(e.first), tuple((op, self.close(v)) for op, v in e.rest))
         if isinstance(e, IfElse):
-            return self.close(e.then if self.f.truth(compile(e.test), None) else e.other)
+            return self.close(e.then if self.f.truth(compile(e.test)) else e.other)
         if isinstance(e, (BoolOp, Index, ListExpr, Comprehension, Splice)):
             raise OpError(f"`{e}` can't stand in a formula over tensors")
         raise OpError(f"`{e}` can't stand in a formula")
@@ -115,7 +115,7 @@ class _Closer:
 
     def host(self, e: Expr) -> Expr:
         """A constant in place of a host expression."""
-        value = self.f.value(compile(e), None)
+        value = self.f.value(compile(e))
         if isinstance(value, (Late, Real)) or not isinstance(value, (bool, int, float)) or value != value:
             if isinstance(value, (list, tuple, dict, str)) or value is None:
                 raise OpError(

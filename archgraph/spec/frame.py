@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from archgraph.ir.diagnostics import Collector, Diagnostic, Span, did_you_mean
-from archgraph.ir.dim import Cond, Num, SymbolicTruth
+from archgraph.ir.dim import Cond, SymbolicTruth
 from archgraph.ir.dim import TooLarge as DimTooLarge
 from archgraph.ir.graph import Graph, Guard, Node, ValueRef, late_of
 from archgraph.ir.real import Late, NeedsValue, Real
@@ -41,7 +42,6 @@ class Session:
         self.faults = Collector()
         self.trials = 0
         self.depth = 0
-        self.sizes: dict[int, int] = {}
 
     def begin(self) -> None:
         """Forget the faults of the last elaboration; bound the memo."""
@@ -50,35 +50,31 @@ class Session:
         self.depth = 0
         if len(self.memo) > MAX_MEMO:
             self.memo.clear()
-            self.sizes.clear()
 
-    def size(self, graph: Graph) -> int:
-        """Nodes of a graph with those below, every turn and call counted."""
-        known = self.sizes.get(id(graph))
-        if known is not None:
-            return known
-        total = 0
-        for node in graph.nodes:
-            inner = 1
-            for callee in node.callees:
-                inner += self.size(callee)
-            total += inner * (node.count if isinstance(node.count, int) else 1)
-        graph._cache["keep"] = self
-        self.sizes[id(graph)] = total
-        self.memo[("size", id(graph))] = graph
-        return total
+
+def size(graph: Graph) -> int:
+    """Nodes of a graph with those below, every turn and call counted."""
+    known: int | None = graph._cache.get("size")
+    if known is None:
+        known = graph._cache["size"] = sum(map(node_size, graph.nodes))
+    return known
+
+
+def node_size(node: Node) -> int:
+    """A node with those below, every turn and call counted; a symbolic number of turns as one."""
+    if not node.callees:
+        return 1
+    return (1 + sum(map(size, node.callees))) * (node.count if isinstance(node.count, int) else 1)
 
 
 class Made:
-    """How a node of this frame was made, for `share`."""
+    """The block and the arguments of a call in this frame, for `share`."""
 
-    __slots__ = ("args", "index", "inputs", "target")
+    __slots__ = ("args", "block")
 
-    def __init__(self, index: int, target: Any, args: Any, inputs: Any = None) -> None:
-        self.index = index
-        self.target = target
+    def __init__(self, block: Block, args: Mapping[str, Any]) -> None:
+        self.block = block
         self.args = args
-        self.inputs = inputs
 
 
 class Frame:
@@ -146,35 +142,14 @@ class Frame:
         TooLarge
             Past the limit of nodes, counted with multiplicity.
         """
-        self.taken.add(name)
-        self.nodes.append(Node(name, op, inputs, types, origin=self.span, **more))
-        inner = 1
-        callees = more.get("callees")
-        if callees:
-            for callee in callees:
-                inner += self.session.size(callee)
-            count = more.get("count", 1)
-            if isinstance(count, int):
-                inner *= count
-        self.total += inner
-        if self.total > MAX_NODES:
-            raise TooLarge(f"more than {MAX_NODES:,} nodes")
-        return len(self.nodes) - 1
+        return self.append(Node(name, op, inputs, types, origin=self.span, **more))
 
-    def add_op(
-        self,
-        name: str,
-        op: Op,
-        inputs: tuple[ValueRef | None, ...],
-        types: tuple[TensorType, ...],
-        flags: frozenset[str],
-        weights: tuple[tuple[str, ValueRef | None], ...],
-    ) -> int:
-        """`add` for a leaf op."""
-        self.taken.add(name)
+    def append(self, node: Node) -> int:
+        """`add` of a node made already."""
+        self.taken.add(node.name)
         nodes = self.nodes
-        nodes.append(Node(name, op, inputs, types, (), 1, None, (), weights, flags, self.span))
-        self.total += 1
+        nodes.append(node)
+        self.total += node_size(node) if node.callees else 1
         if self.total > MAX_NODES:
             raise TooLarge(f"more than {MAX_NODES:,} nodes")
         return len(nodes) - 1
@@ -234,7 +209,7 @@ class Frame:
 
     def unknown_name(self, name: str, span: Span | None) -> Unknown:
         """A name that nothing in scope bears."""
-        near = did_you_mean(name, [n for n in self.env if isinstance(n, str)])
+        near = did_you_mean(name, list(self.env))
         hint = f"did you mean `{near}`?" if near else None
         if hint is None and name in self.block.file.params and not self.block.root:
             hint = f"a block sees only its own params and dims: declare `params: {{{name}: {name}}}` in `{self.block.name}`"
@@ -242,7 +217,7 @@ class Frame:
 
     # -- host values ---------------------------------------------------------------------------------------------
 
-    def value(self, fn: Any, span: Span | None) -> Any:
+    def value(self, fn: Any) -> Any:
         """Evaluate a compiled host expression.
 
         Raises
@@ -262,7 +237,7 @@ class Frame:
                 ) from None
             raise
 
-    def truth(self, fn: Any, span: Span | None) -> bool:
+    def truth(self, fn: Any) -> bool:
         """Evaluate a condition to true or false.
 
         Raises
@@ -272,7 +247,7 @@ class Frame:
         OpError
             If it is not boolean.
         """
-        value = self.value(fn, span)
+        value = self.value(fn)
         if value is True or value is False:
             return bool(value)
         if isinstance(value, (Late, Real)):
@@ -288,23 +263,25 @@ class Frame:
     ) -> Graph:
         """The graph: nodes that no output needs are dropped, but for those marked unused."""
         nodes = self.nodes
-        needed = [("unused" in n.flags) for n in nodes]
-        stack = [ref[0] for _, ref in outputs if ref[0] >= 0]
-        for k, n in enumerate(nodes):
-            if needed[k]:
-                stack += [r[0] for r in n.inputs if r is not None and r[0] >= 0]
-        while stack:
-            k = stack.pop()
-            if needed[k]:
-                continue
-            needed[k] = True
+        needed = [False] * (len(nodes) + 1)  # the last is number -1, the graph's inputs
+        for _, ref in outputs:
+            needed[ref[0]] = True
+        owners: set[str] = set()
+        for k in range(len(nodes) - 1, -1, -1):
             n = nodes[k]
-            stack += [r[0] for r in n.inputs if r is not None and r[0] >= 0 and not needed[r[0]]]
-            stack += [r[0] for _, r in n.weights if r is not None and r[0] >= 0 and not needed[r[0]]]
+            if not needed[k]:
+                if "unused" not in n.flags and n.name not in owners:
+                    continue
+                needed[k] = True
+            for r in n.inputs:
+                if r is not None:
+                    needed[r[0]] = True
+            for _, r in n.weights:
+                if r is not None:
+                    needed[r[0]] = True
             if n.share is not None:
-                owner = self.made.get(n.share[0])
-                if owner is not None and not needed[owner.index]:
-                    stack.append(owner.index)
+                owners.add(n.share[0])
+        needed.pop()
         if not all(needed):
             renumber: dict[int, int] = {-1: -1}
             kept: list[Node] = []
@@ -329,17 +306,3 @@ class Frame:
             tuple(self.guards),
             f"{self.block.file.path}#{self.block.name}",
         )
-
-
-def as_num(value: Any) -> Num:
-    """A host value as a size; integral floats count.
-
-    Raises
-    ------
-    OpError
-        For anything else.
-    """
-    from archgraph.ops.kinds import INT
-
-    converted: Num = INT.convert(value)
-    return converted

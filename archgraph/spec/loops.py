@@ -176,7 +176,7 @@ class LoopPlan(NodePlan):
     def turns(self, f: Frame, it: Any, name: str) -> tuple[Num, list[dict[str, Any]]]:
         """How many turns, and the loop names' values of each (empty for a symbolic count)."""
         if self.count is not None:
-            n = f.value(self.count, None)
+            n = f.value(self.count)
             if isinstance(n, Dim):
                 return n, []
             if isinstance(n, Late):
@@ -189,7 +189,7 @@ class LoopPlan(NodePlan):
             return n, [{} for _ in range(n)]
         columns: list[tuple[str, list[Any]]] = []
         for key, source, _ in self.loop_names:
-            v = source.get(f, it, name) if isinstance(source, RefPlan) else f.value(source, None)
+            v = source.get(f, it, name) if isinstance(source, RefPlan) else f.value(source)
             if isinstance(v, Turns):
                 v = v.turns
             if isinstance(v, Dim):

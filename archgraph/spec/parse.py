@@ -38,8 +38,8 @@ SECTIONS: Final = (
     "reference",
     "notes",
 )
-_BLOCK_KEYS: Final = ("summary", "params", "inputs", "let", "requires", "graph", "outputs", "args")
-_INPUT_KEYS: Final = ("shape", "list", "len", "each", "dtype", "optional", "when", "at", "summary")
+BLOCK_KEYS: Final = ("summary", "params", "inputs", "let", "requires", "graph", "outputs")
+INPUT_KEYS: Final = ("shape", "list", "len", "each", "dtype", "optional", "when", "at", "summary")
 
 
 class Parser:
@@ -215,18 +215,16 @@ class Parser:
 
     def _declare_block(self, block: Block, raw: Any, where: Any, key: Any) -> None:
         if not isinstance(raw, YMap):
-            self.faults.error(
-                "block/form", span_of(where, key), "a block is a mapping", expected=", ".join(_BLOCK_KEYS)
-            )
+            self.faults.error("block/form", span_of(where, key), "a block is a mapping", expected=", ".join(BLOCK_KEYS))
             return
         for k in raw:
-            if k not in _BLOCK_KEYS:
-                near = did_you_mean(str(k), _BLOCK_KEYS)
+            if k not in BLOCK_KEYS:
+                near = did_you_mean(str(k), BLOCK_KEYS)
                 self.faults.error(
                     "key/unknown",
                     span_of(raw, k, key=True),
                     f"a block has no key `{k}`",
-                    expected=", ".join(_BLOCK_KEYS),
+                    expected=", ".join(BLOCK_KEYS),
                     hint=f"did you mean `{near}`?" if near else None,
                 )
         doc = raw.get("summary")
@@ -387,8 +385,8 @@ class Parser:
             each: list[tuple[str, Any]] = []
             if isinstance(value, YMap):
                 for k in value:
-                    if k not in _INPUT_KEYS:
-                        compiler.unknown_key(value, k, _INPUT_KEYS, "an input")
+                    if k not in INPUT_KEYS:
+                        compiler.unknown_key(value, k, INPUT_KEYS, "an input")
                 is_list = "list" in value
                 key = "list" if is_list else "shape"
                 if key not in value:
@@ -554,7 +552,7 @@ def takes_above(plan: NodePlan) -> bool:
             return isinstance(plan.target, Block)
         return not plan.is_source
     if isinstance(plan, FormulaPlan):
-        return plan.given is None and ("it" in plan.refs or plan.conditional is not None)
+        return plan.given is None and ("it" in plan.refs or plan.condition is not None)
     if isinstance(plan, ChainPlan):
         return bool(plan.items) and takes_above(plan.items[0][1])
     if isinstance(plan, (ResidualPlan, SwitchPlan, TrainingPlan, GroupPlan)):

@@ -6,15 +6,18 @@ A body is compiled once per file; elaboration runs the plans, once per (block, a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, Final
 
 from archgraph.ir.diagnostics import Span
 from archgraph.ir.dim import Dim
-from archgraph.ir.real import Late, Real, free
+from archgraph.ir.graph import Node, ValueRef
+from archgraph.ir.real import Late, Real, free, late_names
 from archgraph.ir.reserved import RESERVED
+from archgraph.ir.types import TensorType
 from archgraph.ops.base import AttributeValueError, Op, OpError, check_operands, get_op
 from archgraph.spec.expr import Expr, compile
-from archgraph.spec.frame import FAULTS, Frame, Made
+from archgraph.spec.frame import FAULTS, Frame
 from archgraph.spec.model import Block, OpRef
 from archgraph.spec.patterns import ShapePattern
 from archgraph.spec.values import (
@@ -31,6 +34,7 @@ from archgraph.spec.values import (
 )
 
 Eval = Callable[[Mapping[str, Any]], Any]
+_NO_NAMES: Final[frozenset[str]] = frozenset()
 
 
 class RefPlan:
@@ -66,17 +70,18 @@ class RefPlan:
         OpError
             If there is none.
         """
+        value = f.env.get(self.name)
+        if type(value) is Ref and not self.segments and not self.splice:
+            return value
         if self.inline is not None:
             return self.inline.evaluate(f, it, f.unique(owner + "_in"))
         if self.name == "it":
             value = it
             if value is None:
                 raise OpError("`it` is the value above, and nothing stands above")
-        else:
-            value = f.env.get(self.name)
-            if value is None and self.name not in f.env:
-                f.unknown_name(self.name, self.span)
-                return UNKNOWN
+        elif value is None and self.name not in f.env:
+            f.unknown_name(self.name, self.span)
+            return UNKNOWN
         for s in self.segments:
             value = step(f, value, s, self.name)
         if self.splice:
@@ -164,12 +169,12 @@ def _type_of(f: Frame, ref: tuple[int, int]) -> Any:
 class NodePlan:
     """A compiled node. Subclasses implement `run`; `evaluate` adds what every node may say."""
 
-    __slots__ = ("_span", "at", "conditional", "flags", "is_source", "names", "otherwise", "refs", "shape")
+    __slots__ = ("_span", "at", "condition", "flags", "is_source", "names", "otherwise", "refs", "shape")
 
     def __init__(self, at: Callable[[], Span | None]) -> None:
         self.at = at
         self._span: Span | None = None
-        self.conditional: tuple[Eval, Callable[[], Span | None]] | None = None
+        self.condition: Eval | None = None
         self.otherwise: RefPlan | float | None = None
         self.names: tuple[str, ...] | None = None
         self.shape: ShapePattern | None = None
@@ -185,10 +190,8 @@ class NodePlan:
             span = self._span = self.at()
         f.span = span
         try:
-            if self.conditional is not None:
-                fn, at = self.conditional
-                if not f.truth(fn, at()):
-                    return self.skipped(f, it, name)
+            if self.condition is not None and not f.truth(self.condition):
+                return self.skipped(f, it, name)
             value = self.run(f, it, name)
             if self.names is not None:
                 value = self._spread(f, value, name)
@@ -325,8 +328,8 @@ class OpPlan(NodePlan):
             return [] if it is None else [it]
         found: list[Any] = []
         for p in self.inputs:
-            v = self._one(f, p, it, name)
-            if isinstance(p, RefPlan) and p.splice and isinstance(v, Values):
+            v = p.get(f, it, name) if type(p) is RefPlan else self._one(f, p, it, name)
+            if type(v) is Values and type(p) is RefPlan and p.splice:
                 found.extend(v)
             else:
                 found.append(v)
@@ -369,10 +372,11 @@ class OpPlan(NodePlan):
                 found[key] = value
                 continue
             try:
-                found[key] = tidy(f.value(value, None))
+                v = f.value(value)
             except FAULTS as error:
                 f.caught(error, at())
                 raise Failed from None
+            found[key] = v if type(v) is int else tidy(v)
         return found
 
     def apply(self, f: Frame, it: Any, name: str, cls: type[Op], preset: Any = None) -> Any:
@@ -387,35 +391,43 @@ class OpPlan(NodePlan):
                 except Failed:
                     self._operands(f, it, name, cls)
                     return UNKNOWN
-        refs = self._operands(f, it, name, cls)
-        if refs is None:
-            return UNKNOWN
-        types = [None if r is None else r.type for r in refs]
+        inputs: tuple[ValueRef | None, ...]
+        types: tuple[TensorType | None, ...]
+        if type(it) is Ref and self.inputs is None and self.kwinputs is None and len(cls.operands) == 1:
+            inputs, types = (it.ref,), (it.type,)
+        else:
+            refs = self._operands(f, it, name, cls)
+            if refs is None:
+                return UNKNOWN
+            inputs = tuple([None if r is None else r.ref for r in refs])
+            types = tuple([None if r is None else r.type for r in refs])
         check_operands(cls, types)
         outs = op.infer(f, *types)
         own = name if name not in f.taken and name not in RESERVED else f.unique(name)
-        inputs = tuple([None if r is None else r.ref for r in refs])
         weights = () if self.given is None else self._given(f, it, name, op, types)
         if not isinstance(outs, tuple):
-            index = f.add_op(own, op, inputs, (outs,), self.flags, weights)
-            f.made[own] = Made(index, cls, op)
+            index = f.append(Node(own, op, inputs, (outs,), (), 1, None, (), weights, self.flags, f.span))
             return Ref((index, 0), outs)
-        index = f.add_op(own, op, inputs, outs, self.flags, weights)
-        f.made[own] = Made(index, cls, op)
+        index = f.append(Node(own, op, inputs, outs, (), 1, None, (), weights, self.flags, f.span))
         return Record(zip(_output_names(op, len(outs)), f.refs(index), strict=True))
 
     def _filled(self, f: Frame, cls: type[Op]) -> Op | None:
         """The op with its dynamic attributes evaluated; None where one needs the careful way."""
         assert self.preset is not None
         values = self.preset.copy()
+        late = _NO_NAMES
         env = f.env
         try:
             for index, a, fn in self.dynamic:
                 v = fn(env)
-                values[index] = v if type(v) is int and a.plain_int else cls.convert(a, tidy(v))
+                if type(v) is not int or not a.plain_int:
+                    v = cls.convert(a, tidy(v))
+                    if isinstance(v, (Real, tuple)):
+                        late = late | late_names(v)
+                values[index] = v
         except (*FAULTS, TypeError):
             return None
-        return cls(tuple(values))
+        return cls(tuple(values), late)
 
     def _instance(self, f: Frame, cls: type[Op], preset: Any) -> Op:
         values = self.attributes(f, cls, preset)
@@ -437,8 +449,6 @@ class OpPlan(NodePlan):
     def _operands(self, f: Frame, it: Any, name: str, cls: type[Op]) -> list[Ref | None] | None:
         """References for the operands; None where one of them failed."""
         operands = cls.operands
-        if self.kwinputs is None and type(it) is Ref and self.inputs is None and len(operands) == 1:
-            return [it]
         if not operands and self.inputs is None and self.kwinputs is None:
             return []
         found: list[Any]
@@ -463,6 +473,9 @@ class OpPlan(NodePlan):
             found = flat
         refs: list[Ref | None] = []
         for k, v in enumerate(found):
+            if type(v) is Ref:
+                refs.append(v)
+                continue
             if isinstance(v, Turns):
                 v = v.last
             if isinstance(v, Record) and len(v) >= 1 and self.inputs is None:
@@ -652,12 +665,18 @@ class ResidualPlan(NodePlan):
                 found=str(y.type),
                 hint="a `shortcut:` can bring the input to the branch's shape" if self.shortcut is None else None,
             )
-        cls = get_op("add")
-        assert cls is not None
-        op = cls.make()
+        op = _add()
         out = op.infer(f, x.type, y.type)
         assert not isinstance(out, tuple)
-        return f.refs(f.add(f.unique(name), op, (x.ref, y.ref), (out,)))[0]
+        index = f.append(Node(f.unique(name), op, (x.ref, y.ref), (out,), origin=f.span))
+        return Ref((index, 0), out)
+
+
+@cache
+def _add() -> Op:
+    cls = get_op("add")
+    assert cls is not None
+    return cls.make()
 
 
 class SwitchPlan(NodePlan):
@@ -677,7 +696,7 @@ class SwitchPlan(NodePlan):
         return it if self.given is None else self.given.get(f, it, name)
 
     def run(self, f: Frame, it: Any, name: str) -> Any:
-        value = f.value(self.selector, None)
+        value = f.value(self.selector)
         if isinstance(value, (Late, Real)) and free(value):
             from archgraph.ir.real import NeedsValue
 
@@ -768,27 +787,29 @@ class SharePlan(OpPlan):
     def run(self, f: Frame, it: Any, name: str) -> Any:
         from archgraph.spec.elaborate import call_block
 
-        made = f.made.get(self.owner)
-        if made is None:
+        owner = next((n for n in f.nodes if n.name == self.owner and n.share is None), None)
+        if owner is None:
             value = f.env.get(self.owner)
             if value is UNKNOWN:
                 return UNKNOWN
             if isinstance(value, Ref) and value.ref[0] >= 0:
-                made = f.made.get(f.nodes[value.ref[0]].name)
-        if made is None:
+                owner = f.nodes[value.ref[0]]
+        if owner is None:
             raise OpError(f"there is no node `{self.owner}` above to share weights with")
-        owner = f.nodes[made.index]
-        if isinstance(made.target, Block):
-            values = self._block_inputs(f, it, name, made.target)
+        made = f.made.get(owner.name)
+        if made is not None:
+            values = self._block_inputs(f, it, name, made.block)
             if values is None:
                 return UNKNOWN
-            return call_block(f, name, made.target, made.args, values, self.flags, share=(owner.name,))
-        refs = self._operands(f, it, name, made.target)
+            return call_block(f, name, made.block, made.args, values, self.flags, share=owner.share or (owner.name,))
+        op = owner.op
+        if not isinstance(op, Op) or owner.callees:
+            raise OpError(f"`{self.owner}` can't be shared; only ops and blocks have weights to share")
+        refs = self._operands(f, it, name, type(op))
         if refs is None:
             return UNKNOWN
-        op: Op = made.args
         types = tuple(None if r is None else r.type for r in refs)
-        check_operands(made.target, types)
+        check_operands(type(op), types)
         outs = op.infer(f, *types)
         before = tuple(None if r is None else _type_of(f, r) for r in owner.inputs)
         mine = [(w.name, w.shape) for w in op.weights(*types)]
@@ -801,7 +822,7 @@ class SharePlan(OpPlan):
             op,
             tuple(None if r is None else r.ref for r in refs),
             outs if many else (outs,),  # type: ignore[arg-type]
-            share=(owner.name,) if mine else None,
+            share=owner.share or (owner.name,) if mine else None,
             flags=self.flags,
         )
         out = f.refs(index)
@@ -850,7 +871,7 @@ class GraphPlan:
         found = Record()
         for o in self.outputs:
             try:
-                if o.when is not None and not f.truth(o.when, o.at()):
+                if o.when is not None and not f.truth(o.when):
                     continue
                 found[o.name] = o.ref.get(f, None, o.name)
             except FAULTS as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from archgraph.ir.diagnostics import Span
 from archgraph.ir.graph import Graph, ValueRef
@@ -17,6 +17,9 @@ from archgraph.spec.values import UNKNOWN, Record, Ref, Turns, flatten, holds_un
 if TYPE_CHECKING:
     from archgraph.spec.compile import Compiler
     from archgraph.spec.yaml import YMap
+
+
+SCAN_KEYS: Final = ("dim", "reverse", "xs", "init", "graph", "carry", "ys")
 
 
 class Captured:
@@ -131,10 +134,9 @@ class ScanPlan(NodePlan):
         from archgraph.spec.yaml import span_of
 
         plan = ScanPlan(c.at(raw, "op"))
-        known = ("dim", "reverse", "xs", "init", "graph", "carry", "ys")
         for k in raw:
-            if k not in known and k not in META:
-                c.unknown_key(raw, k, known, "a scan")
+            if k not in SCAN_KEYS and k not in META:
+                c.unknown_key(raw, k, SCAN_KEYS, "a scan")
         for word, table in (("xs", plan.xs), ("init", plan.init), ("carry", plan.carry), ("ys", plan.ys)):
             entries = raw.get(word)
             if entries is None:
@@ -167,9 +169,9 @@ class ScanPlan(NodePlan):
 
     def run(self, f: Frame, it: Any, name: str) -> Any:
         const, dim = self.dim
-        dim = dim if const else f.value(dim, None)
+        dim = dim if const else f.value(dim)
         const, reverse = self.reverse
-        reverse = reverse if const else f.value(reverse, None)
+        reverse = reverse if const else f.value(reverse)
         walked = [(n, p.get(f, it, name)) for n, p in self.xs.items()]
         carried = [(n, p.get(f, it, name)) for n, p in self.init.items()]
         for n, v in (*walked, *carried):

@@ -297,6 +297,9 @@ def test_broken_specs_are_told(tmp_path: Path, write_spec: Write, net: Net, x: T
     row = run_case(case)
     assert (row.verdict, row.spec) == ("fail", "lab")
     assert "no graph or block `grapf`" in row.reason
+    elsewhere = run_case(record(tmp_path / "else" / "c", net, {"x": x}, {"y": net(x)}))
+    assert elsewhere.verdict == "unmapped"
+    assert elsewhere.reason.endswith("not read for their faults: lab")
     write_spec(SPEC + reference().replace("dim: dim", "dim: dim + 1"))
     assert run_case(case).verdict == "fail"
 

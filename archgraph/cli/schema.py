@@ -1,0 +1,19 @@
+"""``archgraph schema``."""
+
+from __future__ import annotations
+
+from archgraph.cli.options import Plugins
+
+
+def schema(plugins: Plugins = None) -> None:
+    """Print the JSON Schema of spec files, ops of plugins included, for editors.
+
+    Example:  archgraph schema --plugin my_ops > my-spec.json
+    """
+    import sys
+
+    from archgraph.cli.loading import use_plugins
+    from archgraph.spec.schema import schema_text, spec_schema
+
+    use_plugins(plugins)
+    sys.stdout.write(schema_text(spec_schema()))

@@ -134,8 +134,11 @@ class ShapePattern:
         if len(unknown) > 1:
             raise OpError(f"`{expr}` has more than one unknown: {', '.join(sorted(unknown))}", self.text, str(t))
         name = unknown[0]
-        local = {**env, name: sym(name)}
-        solved = solve_linear(compile(expr)(local), name, found)
+        if isinstance(expr, Name):
+            env[name] = found
+            return
+        # a symbol that no size bears: the sizes around may hold one of the same name
+        solved = solve_linear(compile(expr)({**env, name: sym("_unknown")}), "_unknown", found)
         if solved is None:
             raise OpError(f"`{expr}` can't be solved for {name}", self.text, str(t))
         value, cond = solved

@@ -112,9 +112,15 @@ def read_case(folder: Path) -> Case:
         mode=str(head.get("mode", "eval")),
         note=str(head.get("note") or ""),
         state=kinds["state"],
-        inputs=kinds["in"],
-        outputs=kinds["out"],
+        inputs=_in_order(kinds["in"], head.get("inputs")),
+        outputs=_in_order(kinds["out"], head.get("outputs")),
     )
+
+
+def _in_order(tensors: dict[str, Tensor], names: Any) -> dict[str, Tensor]:
+    """Tensors in the order in which ``case.yaml`` names them; a file of tensors sorts them."""
+    first = [name for name in names if name in tensors] if isinstance(names, dict) else []
+    return {name: tensors[name] for name in [*first, *(name for name in tensors if name not in first)]}
 
 
 def read_head(folder: Path) -> Mapping[str, Any]:

@@ -283,11 +283,7 @@ def check_keys(reference: Reference, name: str, theirs: Mapping[str, tuple[int, 
     Misfit, SpecError, LoweringError
         If our variant can't be built.
     """
-    published = reference.published[name]
-    env, settings = reference.published_settings(published)
-    env["shape"] = dict(theirs)
-    at = {} if published.at is None else published.at
-    graph = reference.build_graph(settings, reference.feed(at, {**env, "inputs": at}))
+    env, graph = reference.published_graph(name, theirs)
     tables = state_tables(emit(graph, device="meta"))
     return reference.plan(env, theirs, tables.shapes, tables.aliases), len(tables.shapes)
 
@@ -303,17 +299,15 @@ def check_key_list(file: Path, fired: dict[tuple[str, str], set[int]] | None = N
         if not found:
             row.verdict, row.reason = "unmapped", "no reference publishes a variant of this name"
             return row
-        row.spec = found[0].spec
-        faults = []
-        for spec, reference, _ in found:
+        faults: list[Failure] = []
+        for candidate, key in found:
+            row.spec, reference = candidate.spec, candidate.reference
             if reference is None:
-                raise Mismatch(f"the spec has faults: {_broken(found[0])}")
-            row.spec = spec
-            key = name if name in reference.published else f"{paper}/{name}"
+                raise Mismatch(f"the spec has faults: {_broken(candidate)}")
             plan, row.ours = check_keys(reference, key, theirs)
             row.dropped = len(plan.dropped)
             if fired is not None:
-                fired.setdefault((spec, reference.name), set()).update(plan.fired)
+                fired.setdefault((candidate.spec, reference.name), set()).update(plan.fired)
             if plan.fits:
                 row.verdict = "pass"
                 return row

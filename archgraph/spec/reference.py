@@ -13,30 +13,27 @@ from typing import Any, Final
 
 from archgraph.ir.diagnostics import Span, SpecError, did_you_mean
 from archgraph.ir.graph import Graph
-from archgraph.ir.types import Layout, TensorType
 from archgraph.ops.base import AttributeValueError, OpError
 from archgraph.spec.change import Change, reason
 from archgraph.spec.expr import EvalError, Expr, ExprError, UnknownName, compile, constant_value, parse
 from archgraph.spec.host_values import HostValue, freeze_data, same_data
 from archgraph.spec.keys import KeyPlan, Rule, Shape, plan_keys
-from archgraph.spec.load import Spec, block_graph, checked_settings, setting_value, variant_settings
-from archgraph.spec.model import Block, Input, OpRef, SpecFile
+from archgraph.spec.load import Spec, block_graph, variant_settings
+from archgraph.spec.model import Block, SpecFile
+from archgraph.spec.reference_build import (
+    Fed,
+    Misfit,
+    example_shapes,
+    given_shapes,
+    root_settings,
+    same_setting,
+    typed_input,
+)
 
 __all__ = ["ANY", "Allowed", "Fed", "Misfit", "Published", "Reading", "Reference"]
 
 #: What every expression may read besides arguments and locals.
 SURROUNDINGS: Final = ("inputs", "shape", "call")
-
-
-class Misfit(Exception):
-    """A class with these arguments, inputs or outputs is not what an entry describes; `reasons` say why."""
-
-    def __init__(self, *reasons: str) -> None:
-        super().__init__(*reasons)
-        self.reasons = reasons
-
-    def __str__(self) -> str:
-        return "; ".join(self.reasons)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +67,6 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Fed:
-    """A tensor of theirs for one of our inputs (``name``, or ``name.k`` of a list), and what happens to it first."""
-
-    ours: str
-    theirs: str
-    change: Graph | None
-    type: TensorType
-
-
-@dataclass(frozen=True, slots=True)
 class Published:
     """A published variant: ours, the constructor's arguments, and input shapes where a block is built."""
 
@@ -88,6 +75,10 @@ class Published:
     args: Mapping[str, Any] | None
     at: Mapping[str, Shape] | None
     span: Span | None = None
+
+
+#: The names that a list input reads where it takes all that no other does.
+REST: Final = ("_",)
 
 
 class Reference:
@@ -230,10 +221,14 @@ class Reference:
         readings: dict[str, Reading] = {}
         for i in self.block.inputs.values():
             reading = self.inputs.get(i.name, Reading((i.name,)))
-            if reading is not None and _present(reading, inputs) is not None:
+            if reading is not None and reading.names != REST and _present(reading, inputs) is not None:
                 readings[i.name] = reading
         used = {name for reading in readings.values() for name in _present(reading, inputs) or ()}
         rest = [name for name in inputs if name not in used and name not in self.unread]
+        for name, reading in self.inputs.items():
+            if reading is not None and reading.names == REST and rest:
+                readings[name] = Reading(tuple(rest), True, reading.change)
+                rest = []
         open_ = [i.name for i in self.block.inputs.values() if i.name not in readings and i.name not in self.inputs]
         if len(rest) == 1 and len(open_) == 1:
             readings[open_[0]] = Reading((rest.pop(),))
@@ -252,7 +247,7 @@ class Reference:
                     graph = _changed(f"the input `{name}`", reading.change, shape, env)
                     shape = tuple(n for n in graph.output_types[0].shape if isinstance(n, int))
                 ours = f"{i.name}.{k}" if i.is_list else i.name
-                found.append(Fed(ours, name, graph, _typed(i, shape, dims)))
+                found.append(Fed(ours, name, graph, typed_input(i, shape, dims)))
             if not i.is_list and len(names) > 1:
                 raise Misfit(f"our input `{i.name}` is one tensor, not the list {', '.join(names)}")
         return found
@@ -267,6 +262,8 @@ class Reference:
         """
         theirs, names = list(outputs), list(ours)
         found: dict[str, Reading | None] = {}
+        rest = self.outputs.get("_")
+        counted = 0
         for name in theirs:
             head, _, item = name.rpartition(".")
             if name in self.outputs:
@@ -276,6 +273,9 @@ class Reference:
             elif head in self.outputs and item.isdigit():
                 reading = self.outputs[head]
                 found[name] = reading and Reading((f"{reading.names[0]}.{item}",), False, reading.change, reading.mode)
+            elif rest is not None:
+                found[name] = Reading((f"{rest.names[0]}.{counted}",), False, rest.change, rest.mode)
+                counted += 1
             elif len(theirs) == 1 and len(names) == 1:
                 found[name] = Reading((names[0],))
             else:
@@ -294,26 +294,11 @@ class Reference:
         SpecError
             If the spec does not hold for them.
         """
-        return self.build_graph(self.settings(env), fed)
+        return self._build(self.settings(env), given_shapes(fed))
 
-    def build_graph(self, settings: Mapping[str, Any], fed: Iterable[Fed]) -> Graph:
-        """Our graph or block for params of ours.
-
-        Raises
-        ------
-        SpecError
-            If the spec does not hold for them.
-        """
-        at: dict[str, Any] = {}
-        for each in fed:
-            head, _, item = each.ours.rpartition(".")
-            given = each.type if each.type.layout else each.type.shape  # plain sizes may set params
-            if head and item.isdigit():
-                at.setdefault(head, []).append(given)
-            else:
-                at[each.ours] = given
+    def _build(self, settings: Mapping[str, Any], at: Mapping[str, Any]) -> Graph:
         if self.block.root:
-            return Spec(self.file, None, _root_settings(self.file, settings)).graph(self.block.name, at=at)
+            return Spec(self.file, None, root_settings(self.file, settings)).graph(self.block.name, at=at)
         args = {name: value for name, value in settings.items() if value is not None}
         return block_graph(Spec(self.file), self.block.name, at, args)
 
@@ -327,28 +312,37 @@ class Reference:
         """How their state_dict becomes ours: `archgraph.spec.keys.plan_keys` with the rules of this entry."""
         return plan_keys(self.rules, theirs, ours, env, aliases)
 
-    def published_settings(self, published: Published) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Surroundings and params of ours for a published variant.
+    def published_graph(self, name: str, shapes: Mapping[str, Shape] | None = None) -> tuple[dict[str, Any], Graph]:
+        """Surroundings and our graph for a published variant, whose state_dict has these shapes.
 
         Raises
         ------
         Misfit
-            If ``variant`` and ``args`` disagree.
+            If its ``variant`` and ``args`` disagree, or the arguments or input shapes don't fit.
+        SpecError
+            If the spec does not hold for them.
         """
-        env = self.environment(published.args or {}) if published.args is not None else self.plain_environment()
-        settings = self.settings(env) if published.args is not None else {}
-        if published.variant is None:
-            return env, settings
-        variant = variant_settings(self.file, published.variant)
-        own = Spec(self.file, published.variant, variant).params()
-        reasons = [
-            f"`{name}` is {value} by the arguments, {own.get(name)} in the variant `{published.variant}`"
-            for name, value in _root_settings(self.file, settings).items()
-            if value is not None and not _same_setting(value, own.get(name))
-        ]
-        if reasons:
-            raise Misfit(*reasons)
-        return env, {**variant, **settings}
+        published = self.published[name]
+        at = published.at or {}
+        env = self.plain_environment()
+        settings: dict[str, Any] = {}
+        if published.args is not None:
+            env = self.environment(published.args, at, shapes)
+            settings = self.settings(env)
+        if published.variant is not None:
+            variant = variant_settings(self.file, published.variant)
+            own = Spec(self.file, published.variant, variant).params()
+            reasons = [
+                f"`{param}` is {value} by the arguments, {own.get(param)} in the variant `{published.variant}`"
+                for param, value in root_settings(self.file, settings).items()
+                if value is not None and not same_setting(value, own.get(param))
+            ]
+            if reasons:
+                raise Misfit(*reasons)
+            settings = {**variant, **settings}
+        if published.at is None:
+            return env, self._build(settings, example_shapes(self.file, self.block, settings))
+        return env, self._build(settings, given_shapes(self.feed(at, env)))
 
     def plain_environment(self) -> dict[str, Any]:
         """Surroundings where no arguments are known: the defaults, and locals that have a value with them."""
@@ -360,19 +354,6 @@ class Reference:
 
     def __repr__(self) -> str:
         return f"<Reference {self.name}>"
-
-
-def _same_setting(a: Any, b: Any) -> bool:
-    """Whether two values of a param build the same: arguments of a block that are its defaults may be left out."""
-    if isinstance(a, OpRef) and isinstance(b, OpRef):
-        if a.target is not b.target:
-            return False
-        defaults = {}
-        if isinstance(a.target, Block):
-            defaults = {name: p.value for name, p in a.target.params.items() if p.default is None}
-        given, own = {**defaults, **dict(a.attrs)}, {**defaults, **dict(b.attrs)}
-        return given.keys() == own.keys() and all(_same_setting(given[name], own[name]) for name in given)
-    return same_data(freeze_data(a), freeze_data(b))
 
 
 class _Lenient(dict[str, Any]):
@@ -422,44 +403,6 @@ def _present(reading: Reading, inputs: Mapping[str, Shape]) -> tuple[str, ...] |
     while (item := f"{name}.{len(items)}") in inputs:
         items.append(item)
     return tuple(items) or None
-
-
-def _typed(i: Input, shape: Shape, dims: Mapping[str, Any]) -> TensorType:
-    """The type of an input, with the token grids that its pattern names and ``dims`` tell."""
-    axes = list(i.pattern.axes)
-    rest = i.pattern.rest
-    layouts: list[tuple[int, Layout]] = []
-    for k, axis in enumerate(axes):
-        if axis.kind != "grid":
-            continue
-        parts = [part for part in (axis.prefix, *axis.grid) if part is not None]
-        if not all(part.names <= dims.keys() for part in parts):
-            continue
-        at = k if rest is None or k < rest else len(shape) - len(axes) + k
-        layout = Layout(
-            0 if axis.prefix is None else compile(axis.prefix)(dims), [compile(part)(dims) for part in axis.grid]
-        )
-        if not 0 <= at < len(shape) or layout.length != shape[at]:
-            raise Misfit(f"our input `{i.name}` has shape {list(shape)}, on axis {k} `dims` say {layout}")
-        layouts.append((at, layout))
-    return TensorType(i.dtype, shape, tuple(layouts))
-
-
-def _root_settings(file: SpecFile, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Params of a graph as `Spec` keeps them."""
-    from archgraph.ir.diagnostics import Collector
-
-    faults = Collector()
-    found: dict[str, Any] = {}
-    checked_settings(file, {name: None for name in settings if name not in file.params})
-    for name, value in settings.items():
-        param = file.params[name]
-        if isinstance(value, str) and param.kind not in ("text", "choice"):
-            raise Misfit(f"the param `{name}` takes no text: {value!r}")
-        plain = value is None or isinstance(value, str)
-        found[name] = value if plain else setting_value(file, name, value, faults)
-    faults.raise_if_any()
-    return found
 
 
 _FORWARD: Final = re.compile(r"\bforward\(((?:[^()]|\([^()]*\))*)\)")

@@ -12,7 +12,10 @@ from archgraph.spec.load import parse_file, shipped, specs_folder
 from archgraph.spec.reference import Reference
 from archgraph.spec.reference_parse import references
 
-__all__ = ["Candidate", "candidates", "published_names", "rank"]
+__all__ = ["HOSTS", "Candidate", "candidates", "published_names", "rank"]
+
+#: The folder of recordings of host networks, which several papers build on: any spec may publish what is there.
+HOSTS: Final = "backbones"
 
 _REMARK: Final = re.compile(r"\s*\([^()]*\)$")
 
@@ -88,20 +91,26 @@ def candidates(official: str, paper: str | None = None) -> Iterator[Candidate]:
     yield from broken
 
 
-def published_names(paper: str, name: str) -> list[Candidate]:
-    """Entries that publish a variant under this name: of the paper's own specs, else of any."""
-    own: list[Candidate] = []
-    rest: list[Candidate] = []
+def published_names(paper: str, name: str) -> list[tuple[Candidate, str]]:
+    """Entries that publish a variant under this name, and its key there: in the paper's own specs, else in others.
+
+    Others say ``<paper>/<name>``, but for host networks: names such as ``tiny`` mean little by themselves.
+    """
+    own: list[tuple[Candidate, str]] = []
+    rest: list[tuple[Candidate, str]] = []
+    full = f"{paper}/{name}"
     for spec, paths in shipped().items():
         for path in paths:
+            label = spec if len(paths) == 1 else f"{spec}/{path.stem}"
             try:
                 entries = references(parse_file(path))
             except SpecError as error:
                 if spec == paper:
-                    own.append(Candidate(spec, None, error))
+                    own.append((Candidate(label, None, error), name))
                 continue
-            label = spec if len(paths) == 1 else f"{spec}/{path.stem}"
             for reference in entries.values():
-                if name in reference.published or f"{paper}/{name}" in reference.published:
-                    (own if spec == paper else rest).append(Candidate(label, reference))
+                if full in reference.published:
+                    (own if spec == paper else rest).append((Candidate(label, reference), full))
+                elif name in reference.published and paper in (spec, HOSTS):
+                    (own if spec == paper else rest).append((Candidate(label, reference), name))
     return own or rest

@@ -188,6 +188,7 @@ def test_inputs_that_are_lists() -> None:
     shape = (1, 2, 4, 4)
     expected = {"maps.0": ("c.0", shape), "maps.1": ("c.1", shape)}
     assert fed(entry("to: merge\ninputs: {maps: c}"), {"c.0": shape, "c.1": shape}) == expected
+    assert fed(entry("to: merge\ninputs: {maps: _}\nunread: n"), {"c.0": shape, "n": (1,), "c.1": shape}) == expected
     named = entry("to: merge\ninputs: {maps: [p, q]}")
     assert fed(named, {"q": shape, "p": shape}) == {"maps.0": ("p", shape), "maps.1": ("q", shape)}
 
@@ -226,6 +227,8 @@ def test_outputs() -> None:
     assert found["logits"] == Reading(("logits",))
     assert found["y"] is not None
     assert (found["y"].names, found["y"].mode) == (("conv",), "train")
+    rest = entry("to: graph\noutputs: {a: logits, _: maps}").compared(["b", "a", "c"], ["logits", "maps.0"])
+    assert [reading and reading.names for reading in rest.values()] == [("maps.0",), ("logits",), ("maps.1",)]
     assert entry("to: graph").compared(["y"], ["logits"]) == {"y": Reading(("logits",))}
     with pytest.raises(Misfit, match="nothing is said about the output `z`"):
         entry("to: graph").compared(["y", "z"], ["y"])
@@ -247,13 +250,23 @@ published:
   e: {variant: wide}
 """
     reference = entry(body)
-    _, settings = reference.published_settings(reference.published["b"])
-    assert settings["dim"] == 16
-    reference.published_settings(reference.published["a"])
-    assert reference.published_settings(reference.published["d"])[1]["dim"] == 4
-    assert reference.published_settings(reference.published["e"])[1]["dim"] == 16
+
+    def width(name: str) -> Any:
+        return reference.published_graph(name)[1].output_types[0].shape[1]
+
+    assert [width(name) for name in "abde"] == [8, 16, 4, 16]
     with pytest.raises(Misfit, match="`dim` is 24 by the arguments, 16 in the variant `wide`"):
-        reference.published_settings(reference.published["c"])
+        width("c")
+
+
+def test_published_shapes_are_examples_params_or_stated() -> None:
+    text = SPEC.replace("image: [B, 3, H, W]", "image: {shape: [B, 3, side, W], at: [1, 3, 10, 12]}")
+    text = text.replace("dim: 8", "dim: 8, side: 6")
+    text += "\nreference:\n  a: {to: graph, args: {n: 7}, params: {side: n}, published: {a: {args: {}}}}\n"
+    text += "  b: {to: plain, published: {b: {args: {}, at: {x: [1, 5, 2, 2]}}}}\n"
+    found = references(loads(text).file)
+    assert found["a"].published_graph("a")[1].input_types[0].shape == (1, 3, 7, 12)
+    assert found["b"].published_graph("b")[1].output_types[0].shape == (1, 5, 2, 2)
 
 
 # -- mistakes in the section -----------------------------------------------------------------------------------------

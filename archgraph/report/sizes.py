@@ -103,9 +103,9 @@ def with_sizes(spec: Spec, graph: str | None = None, at: Mapping[str, Any] | Non
     for name, shape in (at or {}).items():
         i = block.inputs.get(name)
         if i is not None and not i.is_list:
-            found = sizes_to_params(spec.file, i, shape, settings)
+            found = sizes_to_params(spec.file, i, shape)
             if len(shape) == len(i.pattern.axes):
-                for k, param in i.pattern.alone().items():
+                for k, param in i.pattern.alone:
                     if param in spec.file.params and isinstance(shape[k], Dim):
                         found.setdefault(param, shape[k])
             settings.update(found)
@@ -188,7 +188,7 @@ def _built(i: Input, env: dict[str, Any]) -> Any:
 
 def _filled(i: Input, example: Any, env: dict[str, Any]) -> tuple[Num, ...]:
     """An example, with the sizes that are known already in place of its own."""
-    sizes = list(example)
+    sizes = [size(env) if callable(size) else size for size in example]
     axes = i.pattern.axes
     if i.pattern.rest is not None or len(axes) != len(sizes):
         return tuple(sizes)

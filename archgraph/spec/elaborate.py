@@ -13,8 +13,8 @@ from archgraph.ir.types import TensorType
 from archgraph.ops.base import OpError
 from archgraph.spec.expr import EvalError, UnknownName
 from archgraph.spec.frame import FAULTS, MAX_DEPTH, Frame, Made, Session, TooLarge
-from archgraph.spec.model import Block, Input, OpRef, Param, SpecFile
-from archgraph.spec.values import UNKNOWN, Record, Ref, Turns, Values, flatten, freeze, rebuild, template
+from archgraph.spec.model import Block, Input, Local, OpRef, Param, SpecFile
+from archgraph.spec.values import UNKNOWN, Record, Ref, Turns, Values, flatten, freeze, rebuild, template, tidy
 
 _LATE: Final = ("late",)
 _ABSENT: Final = ("absent",)
@@ -35,9 +35,12 @@ class Result:
 
 
 class Order:
-    """When a block's params and locals can be evaluated: before or after its inputs bind dims."""
+    """When a block's params and locals can be evaluated: before or after its inputs bind dims.
 
-    __slots__ = ("early", "early_let", "file_names", "late", "late_let")
+    ``late`` params wait for dims; ``file_names`` are what the late ones read of the file's own params.
+    """
+
+    __slots__ = ("early_let", "file_names", "late", "late_let")
 
     def __init__(self, block: Block) -> None:
         own = set(block.params) | {x.name for x in block.let}
@@ -46,14 +49,11 @@ class Order:
             dims |= i.pattern.names - {n for n, _ in i.each}
         dims -= own
         waiting = set(dims)
-        self.early: list[Param] = []
-        self.late: list[Param] = []
+        self.late: dict[str, Param] = {}
         for p in block.params.values():
             if p.names - {p.name} & waiting or (p.name in p.names and p.name in dims):
                 waiting.add(p.name)
-                self.late.append(p)
-            else:
-                self.early.append(p)
+                self.late[p.name] = p
         self.early_let = []
         self.late_let = []
         for x in block.let:
@@ -64,20 +64,18 @@ class Order:
             else:
                 self.early_let.append(x)
         outside: set[str] = set()
-        for p in self.late:
+        for p in self.late.values():
             outside |= p.names - own - dims
             if p.name in p.names:
                 outside.add(p.name)
         self.file_names = tuple(sorted(outside))
 
 
-def order_of(session: Session, block: Block) -> Order:
+def order_of(block: Block) -> Order:
     """`Order`, once per block."""
-    key = ("order", block)
-    found = session.memo.get(key)
-    if found is None:
-        found = session.memo[key] = Order(block)
-    return found  # type: ignore[no-any-return]
+    if block.order is None:
+        block.order = Order(block)
+    return block.order
 
 
 def check_param(p: Param, value: Any) -> Any:
@@ -88,6 +86,8 @@ def check_param(p: Param, value: Any) -> Any:
     OpError
         Naming the param and what it takes.
     """
+    if p.kind == "expr" and type(value) in _NUMBERS:
+        return value
     if p.kind in ("text", "choice"):
         if value not in p.choices:
             near = did_you_mean(value, [c for c in p.choices if isinstance(c, str)]) if isinstance(value, str) else None
@@ -111,6 +111,7 @@ def check_param(p: Param, value: Any) -> Any:
     return value
 
 
+_NUMBERS: Final = frozenset({bool, int, float})
 _ARTICLES: Final = {"int": "a whole number", "float": "a number", "bool": "true or false", "list": "a list"}
 
 
@@ -126,12 +127,9 @@ def _fits(kind: str, value: Any) -> bool:
     return isinstance(value, (tuple, list))
 
 
-def param_default(f: Frame, p: Param, env: Mapping[str, Any]) -> Any:
+def param_default(p: Param, env: Mapping[str, Any]) -> Any:
     """The default of a param in a scope."""
-    if p.default is None:
-        return p.value
-    value = p.default(env)
-    return tuple(value) if isinstance(value, (list, range)) else value
+    return p.value if p.default is None else tidy(p.default(env))
 
 
 def call_block(
@@ -151,7 +149,7 @@ def call_block(
         For unknown or missing arguments and inputs.
     """
     session = f.session
-    order = order_of(session, block)
+    order = order_of(block)
     unknown = [k for k in args if k not in block.params]
     if unknown:
         near = did_you_mean(unknown[0], block.params)
@@ -161,42 +159,43 @@ def call_block(
             unknown[0],
             f"did you mean `{near}`?" if near else None,
         )
-    scope = file_scope(session, block.file)
     bound: dict[str, Any] = {}
     key: list[Any] = [block]
     late: list[tuple[str, Any]] = []
-    env: dict[str, Any] | None = None
-    for p in block.params.values():
-        value = args.get(p.name)
-        if value is None:
-            if p.required:
-                raise OpError(f"`{block.name}` needs the param `{p.name}`")
-            if p in order.late:
-                key.append(_ABSENT)
+    for param, p in block.params.items():
+        value = args.get(param)
+        if value is not None:
+            if type(value) not in _NUMBERS and isinstance(value, Real) and free(value):
+                late.append((param, value))
+                bound[param] = Late(param)
+                key.append(_LATE)
                 continue
-            if env is None:
-                env = dict(scope)
-                env.update(bound)
-            if p.name in bound:
-                continue
-            value = param_default(f, p, env)
-        if isinstance(value, (Late, Real)) and free(value):
-            late.append((p.name, value))
-            bound[p.name] = Late(p.name)
-            key.append(_LATE)
+            value = check_param(p, value)
+        elif p.required:
+            raise OpError(f"`{block.name}` needs the param `{param}`")
+        elif p.default is None:
+            bound[param] = p.value
+            key.append(_ABSENT)
+            continue
+        elif param in order.late:
+            key.append(_ABSENT)
+            continue
         else:
-            value = check_param(p, value) if p.name in args else value
-            bound[p.name] = value
-            key.append(freeze(value))
-        if env is not None:
-            env[p.name] = bound[p.name]
-    for n in order.file_names:
-        if n in scope:
-            key.append(freeze(scope[n]))
+            value = param_default(p, {**file_scope(session, block.file), **bound})
+        bound[param] = value
+        key.append(freeze(value))
+    if order.file_names:
+        scope = file_scope(session, block.file)
+        key += [freeze(scope[n]) for n in order.file_names if n in scope]
     given: dict[str, Any] = {}
     refs: list[Ref] = []
     for i in block.inputs.values():
         v = values.get(i.name)
+        if type(v) is Ref and not i.is_list:
+            given[i.name] = v
+            refs.append(v)
+            key.append(v.type.key)
+            continue
         if isinstance(v, Turns):
             v = v.last
         if v is None:
@@ -298,8 +297,7 @@ def bind_inputs(f: Frame, block: Block, given: Mapping[str, Any]) -> Any:
                 continue
             raise OpError(f"`{block.name}` needs the input `{i.name}`", i.pattern.text)
         value = _input_value(f, i, v, i.name)
-        columns = each_columns(f, i)
-        for _, column in columns:
+        for _, column in each_columns(f, i):
             if len(column) != len(value):
                 n = len(column)
                 raise OpError(f"input `{i.name}` of `{block.name}` is a list of {n}", str(n), str(len(value)))
@@ -353,16 +351,16 @@ def elaborate_block(
     f = Frame(session, block, env, trace)
     f.span = block.span
     f.taken.update(block.inputs)
-    order = order_of(session, block)
+    order = order_of(block)
     try:
         for x in order.early_let:
             env[x.name] = f.value(x.fn)
         first = bind_inputs(f, block, given)
         if order.late:
             scope = {**file_scope(session, block.file), **env}
-            for p in order.late:
+            for p in order.late.values():
                 if p.name not in env:
-                    env[p.name] = scope[p.name] = param_default(f, p, scope)
+                    env[p.name] = scope[p.name] = param_default(p, scope)
         for x in order.late_let:
             env[x.name] = f.value(x.fn)
     except FAULTS as error:
@@ -372,7 +370,7 @@ def elaborate_block(
         check_requirement(f, r)
     assert block.plan is not None
     last = block.plan.run(f, first)
-    return finish_block(f, block, last, bound)
+    return finish_block(f, block, last)
 
 
 def check_requirement(f: Frame, r: Any) -> None:
@@ -395,10 +393,14 @@ def check_requirement(f: Frame, r: Any) -> None:
         f.fault("requires", at, r.why, expected=str(r.expr), found=found or None, notes=((r.span, "required here"),))
 
 
-def finish_block(f: Frame, block: Block, last: Any, bound: Mapping[str, Any]) -> Result:
+def finish_block(f: Frame, block: Block, last: Any) -> Result:
     """Gather a block's outputs into a `Result`."""
     plan = block.plan
     assert plan is not None
+    env = f.env
+    args = tuple([(n, "late" if type(v := env.get(n)) is Late else v) for n in block.params])
+    if plan.outputs is None and type(last) is Ref:
+        return Result(f.finish((("out", last.ref),), args), None)
     value = plan.output_value(f) if plan.outputs is not None else Record(out=last)
     if any(_bad(v) for v in value.values()):
         for name, v in value.items():
@@ -408,12 +410,7 @@ def finish_block(f: Frame, block: Block, last: Any, bound: Mapping[str, Any]) ->
     outputs: list[tuple[str, tuple[int, int]]] = []
     for name, v in value.items():
         outputs += [(name + suffix, r.ref) for suffix, r in flatten(v)]
-    args = tuple(
-        (p.name, "late" if isinstance(bound.get(p.name), Late) else bound.get(p.name, f.env.get(p.name)))
-        for p in block.params.values()
-    )
-    graph = f.finish(tuple(outputs), () if block.root else args)
-    return Result(graph, template(value))
+    return Result(f.finish(tuple(outputs), args), template(value))
 
 
 def _bad(v: Any) -> bool:
@@ -443,23 +440,19 @@ def elaborate_root(
     f = Frame(session, block, env, ())
     f.span = block.span
     try:
-        for p in file.params.values():
+        for name, p in file.params.items():
             f.span = p.span
-            if settings.get(p.name) is not None:
-                env[p.name] = check_param(p, settings[p.name])
+            given = settings.get(name)
+            if given is not None:
+                env[name] = check_param(p, given)
             elif p.required:
-                raise OpError(f"the param `{p.name}` has no default", hint=f"give it with --set {p.name}=…")
-            elif p.default is None:
-                env[p.name] = p.value
+                raise OpError(f"the param `{name}` has no default", hint=f"give it with --set {name}=…")
             else:
-                value = p.default(env)
-                env[p.name] = tuple(value) if isinstance(value, (list, range)) else value
-        waiting: list[Any] = []
+                env[name] = param_default(p, env)
+        waiting: list[Local] = []
         for x in (*file.let, *block.let):
             names = x.expr.names if x.expr is not None else frozenset()
-            if all(n in env for n in names if n not in {w.name for w in waiting}) and not names & {
-                w.name for w in waiting
-            }:
+            if all(n in env for n in names) and names.isdisjoint(w.name for w in waiting):
                 f.span = x.span
                 env[x.name] = f.value(x.fn)
             else:
@@ -496,7 +489,7 @@ def elaborate_root(
     except TooLarge as error:
         f.fault("limit/size", block.span, f"the spec unrolls to {error}")
         return None
-    result = finish_block(f, block, last, {})
+    result = finish_block(f, block, last)
     return None if session.faults else result.graph
 
 

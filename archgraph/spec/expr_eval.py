@@ -31,6 +31,7 @@ from archgraph.ir.expr import (
 from archgraph.spec.expr_functions import FUNCTIONS, call_function
 from archgraph.spec.expr_values import (
     MAX_ITEMS,
+    PLAIN_COMPARISONS,
     EvalError,
     UnknownName,
     binary_value,
@@ -51,6 +52,7 @@ MAX_STEPS: Final = 65536
 """Turns of one comprehension, those of nested ones and the lengths of lists handled inside included."""
 
 _LIMIT: Final = 2**63
+_PLAIN: Final = frozenset({int, float})
 _MAX_FOLDED: Final = 1024  # items of a constant kept with its tree, which a cache may keep for long
 
 Environment = Mapping[str, Any]
@@ -182,7 +184,15 @@ def _compare(expr: Compare) -> Function:
 
     if len(rest) == 1:
         [(only, right)] = rest
-        return lambda env: one(only, first(env), right(env))
+        plain = PLAIN_COMPARISONS.get(only)
+
+        def single(env: Environment) -> Any:
+            a, b = first(env), right(env)
+            if type(a) in _PLAIN and type(b) in _PLAIN and plain is not None:
+                return plain(a, b)
+            return one(only, a, b)
+
+        return single
 
     def chain(env: Environment) -> Any:
         a = first(env)

@@ -191,6 +191,8 @@ _ORDER: Final[dict[str, Callable[[Any, Any], Any]]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
+#: Comparisons of plain numbers.
+PLAIN_COMPARISONS: Final = {**_ORDER, "==": operator.eq, "!=": operator.ne}
 
 
 def compare_values(op: str, a: Any, b: Any) -> Any:

@@ -16,7 +16,7 @@ from archgraph.ops.base import OpError
 from archgraph.spec.compile import Compiler
 from archgraph.spec.elaborate import elaborate_root
 from archgraph.spec.frame import Session
-from archgraph.spec.model import Block, SpecFile
+from archgraph.spec.model import Block, Input, SpecFile
 from archgraph.spec.parse import Parser
 from archgraph.spec.yaml import YMap, load_yaml, read_source, span_of
 
@@ -317,7 +317,7 @@ class Spec:
                     )
                 )
             if not i.is_list and not isinstance(shape, TensorType):
-                settings.update(sizes_to_params(self.file, i, shape, {**self.params(), **settings}))
+                settings.update(sizes_to_params(self.file, i, shape))
         session = self.session
         session.begin()
         collecting = gc.isenabled()
@@ -334,23 +334,29 @@ class Spec:
     def example(self, name: str | None = None, batch: int = 1) -> dict[str, Any]:
         """Input shapes for reports: the declared ``at``, with unnamed or open leading batch set to ``batch``."""
         block = self.block(name)
+        params = self.params()
         found: dict[str, Any] = {}
         for i in block.inputs.values():
             if i.example is not None:
-                found[i.name] = i.example
+                found[i.name] = _known(i.example, params)
         return found
 
     def __repr__(self) -> str:
         return f"<Spec {self.label}>"
 
 
-def sizes_to_params(file: SpecFile, i: Any, shape: Iterable[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+def _known(example: tuple[Any, ...], params: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The sizes of an ``at:``, its expressions evaluated."""
+    return tuple([_known(v, params) if isinstance(v, tuple) else v(params) if callable(v) else v for v in example])
+
+
+def sizes_to_params(file: SpecFile, i: Input, shape: Iterable[Any]) -> dict[str, Any]:
     """Params that stand alone in an input's pattern, set from a shape given for it."""
     sizes = list(shape)
     found: dict[str, Any] = {}
     if len(sizes) != len(i.pattern.axes):
         return found
-    for k, name in i.pattern.alone().items():
+    for k, name in i.pattern.alone:
         if name in file.params and isinstance(sizes[k], int) and name not in found:
             found[name] = sizes[k]
     return found
@@ -565,7 +571,9 @@ def block_graph(spec: Spec, name: str, inputs: Mapping[str, Any], args: Mapping[
         if key in block.params and isinstance(value, (dict, YMap)) and "op" in value:
             holder = load_yaml(f"{key}: {_flow(value)}", f"{key}")
             refs: set[str] = set()
-            _, given[key] = Compiler(Block("", spec.file, None, root=True), faults).opref(holder[key], holder, key, refs)
+            _, given[key] = Compiler(Block("", spec.file, None, root=True), faults).opref(
+                holder[key], holder, key, refs
+            )
     faults.raise_if_any()
     try:
         got = call_block(frame, name, block, given, values)

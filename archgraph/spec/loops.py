@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from archgraph.ir.diagnostics import Span
 from archgraph.ir.dim import Dim, Num, SymbolicTruth
-from archgraph.ir.graph import Graph
+from archgraph.ir.graph import Graph, Node
 from archgraph.ir.real import Late, NeedsValue
 from archgraph.ops.base import OpError
 from archgraph.spec.elaborate import Result, add_call
@@ -29,6 +29,9 @@ from archgraph.spec.values import (
 
 Eval = Callable[[Mapping[str, Any]], Any]
 _TURN: Final = "turn"
+
+#: A loop name and its value in every turn.
+Column = tuple[str, Sequence[Any]]
 
 
 class RegionPlan(NodePlan):
@@ -142,7 +145,7 @@ def _inputs(inner: Frame, name: str, value: Any) -> Any:
 class LoopPlan(NodePlan):
     """A node with ``repeat``, ``for``, ``each`` or ``map``."""
 
-    __slots__ = ("body", "count", "given", "indexed", "kind", "label", "loop_names", "shared")
+    __slots__ = ("_wanted", "body", "count", "given", "indexed", "kind", "label", "loop_names", "shared")
 
     def __init__(
         self,
@@ -165,6 +168,7 @@ class LoopPlan(NodePlan):
         self.indexed = False
         #: Nodes of the body shared over turns (``share: turns``): name → plan.
         self.shared: dict[str, OpPlan] = {}
+        self._wanted: frozenset[str] | None = None
 
     def first_input(self, f: Frame, it: Any, name: str) -> Any:
         if self.given is not None:
@@ -173,8 +177,8 @@ class LoopPlan(NodePlan):
 
     # -- turns ---------------------------------------------------------------------------------------------------
 
-    def turns(self, f: Frame, it: Any, name: str) -> tuple[Num, list[dict[str, Any]]]:
-        """How many turns, and the loop names' values of each (empty for a symbolic count)."""
+    def turns(self, f: Frame, it: Any, name: str) -> tuple[Num, list[Column]]:
+        """How many turns, and each loop name's values (none for a symbolic count)."""
         if self.count is not None:
             n = f.value(self.count)
             if isinstance(n, Dim):
@@ -186,8 +190,8 @@ class LoopPlan(NodePlan):
             if not isinstance(n, int) or isinstance(n, bool):
                 raise OpError("`repeat` takes a whole number", "a whole number", str(n))
             self._bound(n)
-            return n, [{} for _ in range(n)]
-        columns: list[tuple[str, list[Any]]] = []
+            return n, []
+        columns: list[Column] = []
         for key, source, _ in self.loop_names:
             v = source.get(f, it, name) if isinstance(source, RefPlan) else f.value(source)
             if isinstance(v, Turns):
@@ -209,14 +213,14 @@ class LoopPlan(NodePlan):
                 v = Values(v.values())
             if not isinstance(v, (list, tuple, range)):
                 raise OpError(f"`{key}` must run over a number of turns or a list", "a number or list", str(v))
-            columns.append((key, list(v)))
+            columns.append((key, v))
         lengths = {len(c) for _, c in columns}
         if len(lengths) > 1:
             text = ", ".join(f"{k}: {len(c)}" for k, c in columns)
             raise OpError(f"loop names run in lock-step, their lengths differ: {text}")
         n = lengths.pop() if lengths else 0
         self._bound(n)
-        return n, [{k: c[t] for k, c in columns} for t in range(n)]
+        return n, columns
 
     def _bound(self, n: int) -> None:
         if n < 0:
@@ -228,28 +232,28 @@ class LoopPlan(NodePlan):
 
     def run(self, f: Frame, it: Any, name: str) -> Any:
         try:
-            n, turns = self.turns(f, it, name)
+            n, columns = self.turns(f, it, name)
         except _Silent:
             return UNKNOWN
+        if isinstance(n, Dim) and self.kind != "for":
+            raise OpError("only a chain can have a symbolic number of turns")
         if self.kind == "map":
-            return self._map(f, it, name, turns)
+            return self._map(f, it, name, int(n), columns)
         start = self.given.get(f, it, name) if self.given is not None else it
         if isinstance(start, Turns):
             start = start.last
         if isinstance(n, Dim):
-            if self.kind != "for":
-                raise OpError("only a chain can have a symbolic number of turns")
-            rolled = self._rolled(f, start, name, n, turns)
+            rolled = self._rolled(f, start, name, n, columns)
             if rolled is None:
                 raise OpError(f"turns of a chain of {n} must be alike: the same types in and out")
             return rolled
         if n == 0:
             return self.first_input(f, start, name) if self.kind == "for" else Values()
         if self.kind == "for" and n > 1 and not self.indexed and not self.shared:
-            rolled = self._rolled(f, start, name, n, turns)
+            rolled = self._rolled(f, start, name, n, columns)
             if rolled is not None:
                 return rolled
-        return self._unrolled(f, start, name, turns)
+        return self._unrolled(f, start, name, n, columns)
 
     def _surroundings(self, f: Frame, start: Any) -> tuple[Frame, list[Ref], Any] | None:
         """A frame for the loop's own graph: the chained value first, then all that the body reads outside."""
@@ -259,20 +263,16 @@ class LoopPlan(NodePlan):
         inner.outer = f
         refs: list[Ref] = []
         first: Any = None
-        own = {k for k, _, _ in self.loop_names}
         if start is not None:
             if holds_unknown(start):
                 return None
             first = _inputs(inner, "x", start)
             refs += [r for _, r in flatten(start)]
-        wanted = set(self.body.refs)
-        for _, source, _ in self.loop_names:
-            if isinstance(source, RefPlan):
-                wanted |= source.refs
+        wanted = self.wanted
         for n, v in f.env.items():
             if not is_value(v):
                 env[n] = v
-            elif n in wanted and n not in own:
+            elif n in wanted:
                 if holds_unknown(v):
                     return None
                 kept = v.last if isinstance(v, Turns) else v
@@ -285,14 +285,24 @@ class LoopPlan(NodePlan):
                     env[n] = Turns(inside, turns)
         return inner, refs, first
 
-    def _rolled(self, f: Frame, start: Any, name: str, n: Num, turns: list[dict[str, Any]]) -> Any:
+    @property
+    def wanted(self) -> frozenset[str]:
+        """Names outside that the body and the loop's own lists may read."""
+        if self._wanted is None:
+            found = set(self.body.refs)
+            for _, source, _ in self.loop_names:
+                if isinstance(source, RefPlan):
+                    found |= source.refs
+            self._wanted = frozenset(found - {k for k, _, _ in self.loop_names})
+        return self._wanted
+
+    def _rolled(self, f: Frame, start: Any, name: str, n: Num, columns: list[Column]) -> Any:
         """One node for all turns, if every turn is the same graph; None if not."""
-        binding: dict[str, Any] = {}
-        for key, _, _ in self.loop_names:
-            column = [t[key] for t in turns]
-            if not turns or column == list(range(len(column))):
-                binding[key] = Late(_TURN)
-            elif all(freeze(v) == freeze(column[0]) for v in column) and not is_value(column[0]):
+        binding: dict[str, Any] = {key: Late(_TURN) for key, _, _ in self.loop_names}
+        for key, column in columns:
+            if column == range(len(column)) or list(column) == list(range(len(column))):
+                continue
+            if all(freeze(v) == freeze(column[0]) for v in column) and not is_value(column[0]):
                 binding[key] = column[0]
             else:
                 return None
@@ -317,16 +327,10 @@ class LoopPlan(NodePlan):
         outs = list(flatten(value))
         if not self._carries(node, inner, outs):
             return None
-        inputs = tuple(refs[r[1]].ref for r in node.inputs if r is not None)
-        index = f.add(
-            f.unique(name),
-            None,
-            inputs,
-            node.types,
-            callees=node.callees,
-            count=n,
-            late=node.late,
-            flags=node.flags | self.flags,
+        inputs = tuple([refs[r[1]].ref for r in node.inputs if r is not None])
+        flags = node.flags | self.flags
+        index = f.append(
+            Node(f.unique(name), None, inputs, node.types, node.callees, n, None, node.late, (), flags, f.span)
         )
         return rebuild(template(value), iter(f.refs(index)))
 
@@ -343,7 +347,7 @@ class LoopPlan(NodePlan):
                 return False
         return True
 
-    def _unrolled(self, f: Frame, start: Any, name: str, turns: list[dict[str, Any]]) -> Any:
+    def _unrolled(self, f: Frame, start: Any, name: str, n: int, columns: list[Column]) -> Any:
         """A graph of its own with one node per turn."""
         made = self._surroundings(f, start)
         if made is None:
@@ -353,11 +357,10 @@ class LoopPlan(NodePlan):
             inner.env["__shared__" + key] = plan
         value = first
         found = Values()
-        for t, binding in enumerate(turns):
-            inner.env.update(binding)
-            for k, v in binding.items():
-                if isinstance(v, (Ref, Values, Record)):
-                    inner.env[k] = _rebased(f, inner, refs, v, f"{k}_{t}")
+        for t in range(n):
+            for k, column in columns:
+                v = column[t]
+                inner.env[k] = _rebased(f, inner, refs, v, f"{k}_{t}") if isinstance(v, (Ref, Values, Record)) else v
             label = self.label(inner.env) if self.label is not None else str(t)
             if label in inner.taken:
                 raise OpError(f"two turns are called `{label}`")
@@ -374,8 +377,8 @@ class LoopPlan(NodePlan):
         if self.kind == "for" and not self.indexed:
             outputs = [(s.lstrip(".") or "out", r.ref) for s, r in flatten(found[-1])]
         else:
-            for k, v in enumerate(found):
-                outputs += [(f"{k}{s}", r.ref) for s, r in flatten(v)]
+            for t, v in enumerate(found):
+                outputs += [(f"{t}{s}", r.ref) for s, r in flatten(v)]
         graph, kept = read_inputs(inner.finish(tuple(outputs), (), f"{f.block.name}.{name}"))
         index = f.add(
             f.unique(name),
@@ -405,15 +408,15 @@ class LoopPlan(NodePlan):
             return got
         return got
 
-    def _map(self, f: Frame, it: Any, name: str, turns: list[dict[str, Any]]) -> Any:
+    def _map(self, f: Frame, it: Any, name: str, n: int, columns: list[Column]) -> Any:
         """Calls side by side with one set of weights: the first owns them."""
         from archgraph.spec.plan import SharePlan
 
         found = Values()
         saved = {k: f.env.get(k) for k, _, _ in self.loop_names}
         owner: str | None = None
-        for t, binding in enumerate(turns):
-            f.env.update(binding)
+        for t in range(n):
+            f.env.update((k, column[t]) for k, column in columns)
             own = f.unique(name) if t == 0 else f"{owner}_{t}"
             before = len(f.nodes)
             value = self.body.evaluate(f, it, own)
@@ -423,10 +426,10 @@ class LoopPlan(NodePlan):
             if t == 0:
                 owner = own
             else:
-                for k in range(before, len(f.nodes)):
-                    node = f.nodes[k]
+                for number in range(before, len(f.nodes)):
+                    node = f.nodes[number]
                     if node.name == own or node.name == f"{own}_2":
-                        f.nodes[k] = node.replace(share=(str(owner),))
+                        f.nodes[number] = node.replace(share=(str(owner),))
                 f.made.pop(own, None)
             found.append(value)
         for k, v in saved.items():

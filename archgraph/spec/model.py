@@ -9,6 +9,7 @@ from archgraph.ir.diagnostics import Span
 from archgraph.spec.expr import Expr
 
 if TYPE_CHECKING:
+    from archgraph.spec.elaborate import Order
     from archgraph.spec.patterns import ShapePattern
     from archgraph.spec.plan import GraphPlan
 
@@ -140,12 +141,12 @@ class Block:
     """A block or graph definition. ``root`` marks a graph of the file: it sees the file's params and has one instance."""
 
     __slots__ = (
-        "defaults_scope",
         "doc",
         "file",
         "inputs",
         "let",
         "name",
+        "order",
         "params",
         "plan",
         "requires",
@@ -165,6 +166,8 @@ class Block:
         self.let: tuple[Local, ...] = ()
         self.requires: tuple[Local, ...] = ()
         self.plan: GraphPlan | None = None
+        #: When params and locals are evaluated, worked out at the first call.
+        self.order: Order | None = None
         self.uid = (file.path, name)
 
     def __repr__(self) -> str:

@@ -6,7 +6,7 @@ One rule: an unknown name binds, a known one must be equal; ``_`` is anything, `
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from archgraph.ir.dim import Dim, Num, eq, prod, solve_linear, sym
@@ -63,7 +63,7 @@ def _is_arithmetic(inside: str) -> bool:
 class ShapePattern:
     """A compiled shape pattern."""
 
-    __slots__ = ("axes", "binds", "names", "rest", "text")
+    __slots__ = ("alone", "axes", "binds", "names", "rest", "text")
 
     def __init__(self, items: list[Any]) -> None:
         self.axes = tuple(parse_axis(i) for i in items)
@@ -80,6 +80,8 @@ class ShapePattern:
                     names |= e.names
                     binds += [n for n in sorted(e.names) if n not in binds]
         self.names = frozenset(names)
+        #: Axes that are one name by itself: what ``--at`` can set.
+        self.alone = [(k, a.name) for k, a in enumerate(self.axes) if a.kind == "name"]
         self.binds = tuple(binds)
 
     def match(self, t: TensorType, env: dict[str, Any], require: Require, what: str) -> TensorType:
@@ -94,14 +96,13 @@ class ShapePattern:
         if self.rest is None:
             if len(axes) != len(shape):
                 raise OpError(f"{what} has {len(shape)} axes, its pattern {len(axes)}", self.text, str(t))
-            pairs = list(enumerate(axes))
+            pairs: Iterable[tuple[int, Axis]] = enumerate(axes)
         else:
             r = self.rest
             tail = len(axes) - r - 1
             if len(shape) < len(axes) - 1:
                 raise OpError(f"{what} has too few axes", self.text, str(t))
-            pairs = [(k, a) for k, a in enumerate(axes[:r])]
-            pairs += [(len(shape) - tail + k, a) for k, a in enumerate(axes[r + 1 :])]
+            pairs = [*enumerate(axes[:r]), *enumerate(axes[r + 1 :], len(shape) - tail)]
         for k, a in pairs:
             kind = a.kind
             if kind == "name":
@@ -212,10 +213,6 @@ class ShapePattern:
                 raise OpError(f"`{a.text}` is {size}; a size is at least 1", self.text)
             shape.append(size)
         return TensorType(dtype, shape, tuple(layout))
-
-    def alone(self) -> dict[int, str]:
-        """Axes that are one name by itself: what ``--at`` can set."""
-        return {k: a.name for k, a in enumerate(self.axes) if a.kind == "name"}
 
     def literal(self, k: int) -> Any:
         """The constant at an axis, or None."""

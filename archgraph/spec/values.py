@@ -51,11 +51,12 @@ class Unknown:
 
 
 UNKNOWN: Final = Unknown()
+_VALUES: Final = frozenset({Ref, Record, Values, Turns, Unknown})
 
 
 def is_value(x: object) -> bool:
     """Whether ``x`` is made of tensors (or unknown), not a host value."""
-    return isinstance(x, (Ref, Record, Values, Turns, Unknown))
+    return type(x) in _VALUES
 
 
 def host_lists(names: Iterable[str], env: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,185 @@
+"""Well-typed block graphs drawn from the op declarations themselves: a new op is covered without being asked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from hypothesis import strategies as st
+
+from archgraph.ir.dim import Cond
+from archgraph.ir.graph import Graph, Node, ValueRef
+from archgraph.ir.types import TensorType
+from archgraph.ops.base import AttributeValueError, Op, OpError, all_ops, check_operands
+from archgraph.ops.kinds import BoolKind, FloatKind, InitKind, IntKind, IntsKind, Kind, ListKind, OptionalKind, WordKind
+
+MAX_NUMEL = 2**14
+ATTEMPTS = 6
+
+#: How often an op was tried and how often it was accepted, over all drawn graphs.
+tried: Counter[str] = Counter()
+accepted: Counter[str] = Counter()
+
+
+class Rejected(Exception):
+    """The drawn operands or attributes do not fit the op."""
+
+
+class Checked:
+    """A context that knows every size: a condition that fails rejects the draw."""
+
+    def require(self, cond: bool | Cond, why: str) -> None:
+        if cond is False:
+            raise Rejected(why)
+
+
+def drawable() -> list[str]:
+    """Names of the ops that graphs are drawn from."""
+    return sorted(name for name, op in all_ops().items() if not op.undrawable)
+
+
+def by_kind(draw: Any, kind: Kind) -> Any:
+    """A value of a kind that says no more than its type."""
+    if isinstance(kind, OptionalKind):
+        return by_kind(draw, kind.item)
+    if isinstance(kind, BoolKind):
+        return draw(st.booleans())
+    if isinstance(kind, WordKind):
+        return draw(st.sampled_from(kind.words))
+    if isinstance(kind, InitKind):
+        return draw(st.sampled_from(["zeros", "ones", {"normal": {"std": 0.1}}]))
+    if isinstance(kind, IntKind):
+        low = kind.low if kind.low is not None else 0
+        return draw(st.integers(low, low + 3))
+    if isinstance(kind, IntsKind):
+        return by_kind(draw, kind.item)
+    if isinstance(kind, FloatKind):
+        return draw(st.sampled_from([0.5, 1.0, 0.1]))
+    if isinstance(kind, ListKind):
+        return [by_kind(draw, kind.item)]
+    raise Rejected(f"nothing is known of {kind}")
+
+
+def attributes(draw: Any, op: type[Op], types: tuple[TensorType, ...]) -> dict[str, Any]:
+    """Attributes in the order of declaration, by their hints."""
+    found: dict[str, Any] = {}
+    for a in op.attributes:
+        if not a.required and draw(st.booleans()):
+            continue
+        if callable(a.draw):
+            value = a.draw(draw, types, found)
+        elif a.draw is not None:
+            value = draw(st.sampled_from(list(a.draw)))
+        else:
+            value = by_kind(draw, a.kind)
+        if value is None and a.required:
+            raise Rejected(f"{a.name} has no value here")
+        if value is not None:
+            found[a.name] = value
+    return found
+
+
+def fits(op: type[Op], k: int, t: TensorType) -> bool:
+    """Whether a value may be operand ``k``."""
+    try:
+        check_operands(op, (None,) * k + (t,))
+    except OpError:
+        return False
+    return True
+
+
+class Builder:
+    """A graph that grows node by node."""
+
+    def __init__(self, name: str, inputs: list[TensorType]) -> None:
+        self.name = name
+        self.inputs = [(f"x{k}", t) for k, t in enumerate(inputs)]
+        self.nodes: list[Node] = []
+
+    def values(self) -> list[tuple[ValueRef, TensorType]]:
+        found = [((-1, k), t) for k, (_, t) in enumerate(self.inputs)]
+        for k, node in enumerate(self.nodes):
+            found += [((k, out), t) for out, t in enumerate(node.types)]
+        return found
+
+    def grow(self, draw: Any, name: str) -> bool:
+        """Try to add an op on values at hand."""
+        op = all_ops()[name]
+        values = self.values()
+        refs: list[ValueRef | None] = []
+        types: list[TensorType | None] = []
+        for k, o in enumerate(op.operands):
+            candidates = [v for v in reversed(values) if fits(op, k, v[1])]
+            if o.optional and (not candidates or draw(st.booleans())):
+                refs.append(None)
+                types.append(None)
+                continue
+            if not candidates:
+                return False
+            n = draw(st.integers(1, 2)) if o.variadic else 1
+            for _ in range(n):
+                if k and not o.variadic and draw(st.booleans()):
+                    same = [v for v in candidates if types[0] is not None and v[1] == types[0]]
+                    candidates = same or candidates
+                ref, t = draw(st.sampled_from(candidates[:6]))
+                refs.append(ref)
+                types.append(t)
+        tried[name] += 1
+        try:
+            instance = op.from_mapping(attributes(draw, op, tuple(t for t in types if t is not None)))
+            check_operands(op, tuple(types))
+            outs = instance.infer(Checked(), *types)
+        except (Rejected, OpError, AttributeValueError):
+            return False
+        outs = outs if isinstance(outs, tuple) else (outs,)
+        sizes = [d for t in outs for d in t.shape]
+        if any(not isinstance(d, int) or d < 1 for d in sizes) or any(t.numel > MAX_NUMEL for t in outs):
+            return False
+        accepted[name] += 1
+        self.nodes.append(Node(f"{name}_{len(self.nodes)}", instance, tuple(refs), outs))
+        return True
+
+    def finish(self) -> Graph:
+        used = {r for node in self.nodes for r in node.inputs if r is not None}
+        loose = [ref for ref, _ in self.values() if ref not in used and ref[0] >= 0]
+        outputs = loose or [(-1, 0)]
+        return Graph(
+            self.name, tuple(self.inputs), tuple(self.nodes), tuple((f"y{k}", ref) for k, ref in enumerate(outputs))
+        )
+
+
+sizes = st.sampled_from([4, 6, 8, 12])
+
+
+@st.composite
+def input_types(draw: Any) -> TensorType:
+    """A float tensor of rank 2 to 4; axes of at least 2, so that contractions are counted by torch too."""
+    rank = draw(st.integers(2, 4))
+    return TensorType("float", (draw(st.integers(2, 3)), *(draw(sizes) for _ in range(rank - 1))))
+
+
+@st.composite
+def graphs(draw: Any, max_nodes: int = 5, only: list[str] | None = None) -> Graph:
+    """A graph of a few ops; sometimes a part of it is a block that is called, alone or in a chain."""
+    names = only if only is not None else drawable()
+    builder = Builder("drawn", draw(st.lists(input_types(), min_size=1, max_size=2)))
+    wanted = draw(st.integers(1, max_nodes))
+    for _ in range(wanted * ATTEMPTS):
+        if len(builder.nodes) >= wanted:
+            break
+        builder.grow(draw, draw(st.sampled_from(names)))
+    inner = builder.finish()
+    if not draw(st.booleans()) or not inner.nodes:
+        return inner
+    return wrapped(draw, inner)
+
+
+def wrapped(draw: Any, inner: Graph) -> Graph:
+    """``inner`` as a block: called once, or several times in a chain where its types allow."""
+    outs = inner.output_types
+    chains = len(outs) == 1 and outs[0].key == inner.inputs[0][1].key
+    count = draw(st.integers(2, 3)) if chains and draw(st.booleans()) else 1
+    call = Node("block", None, tuple((-1, k) for k in range(len(inner.inputs))), outs, (inner,), count)
+    return Graph(
+        "outer", inner.inputs, (call,), tuple((name, (0, k)) for k, (name, _) in enumerate(inner.outputs))
+    )

@@ -404,7 +404,7 @@ class Parser:
                         const, fn = compiler.evaluator(v, value["each"], k, set())
                         each.append((str(k), _Const(fn) if const else fn))
                 if "at" in value:
-                    example = _example(value["at"])
+                    example = _example(compiler, value, "at")
                 from archgraph.ir.types import DTYPE_BYTES
 
                 if dtype not in DTYPE_BYTES:
@@ -435,10 +435,18 @@ class Parser:
         return found
 
 
-def _example(raw: Any) -> tuple[Any, ...] | None:
-    if isinstance(raw, list) and raw and all(isinstance(v, list) for v in raw):
-        return tuple(tuple(v) for v in raw)
-    return tuple(raw) if isinstance(raw, list) else None
+def _example(compiler: Compiler, container: Any, key: Any) -> tuple[Any, ...] | None:
+    """Sizes, or lists of them for the elements of a list input; a size is a number or an expression over params."""
+    raw = container[key]
+    if not isinstance(raw, list):
+        return None
+    sizes: list[Any] = []
+    for k, v in enumerate(raw):
+        if isinstance(v, list):
+            sizes.append(_example(compiler, raw, k))
+        else:
+            sizes.append(compiler.evaluator(v, raw, k, set())[1])
+    return tuple(sizes)
 
 
 class _Names:

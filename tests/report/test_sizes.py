@@ -51,6 +51,13 @@ def test_examples_fill_what_is_free() -> None:
     assert shapes(spec, image=(1, 3, 8, 8)) == {"image": (1, 3, 8, 8)}
 
 
+def test_examples_follow_params() -> None:
+    shape = "{shape: [B, 3, H, W], at: [1, 3, image_size, 2 * image_size]}"
+    spec = archgraph.loads(TINY.replace("[B, 3, image_size, image_size]", shape), image_size=16)
+    assert shapes(spec) == {"image": (1, 3, 16, 32)}
+    assert spec.example() == {"image": (1, 3, 16, 32)}
+
+
 def test_an_example_does_not_overrule_a_param() -> None:
     text = TINY.replace("[B, 3, image_size, image_size]", "{shape: [B, 3, image_size, image_size], at: [2, 3, 8, 8]}")
     assert shapes(archgraph.loads(text, image_size=16)) == {"image": (2, 3, 16, 16)}

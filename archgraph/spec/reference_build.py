@@ -75,17 +75,20 @@ def example_shapes(file: SpecFile, block: Block, settings: Mapping[str, Any]) ->
     """Input shapes that the spec gives as examples, with the params that name an axis by themselves put in."""
     if not block.root:
         return {}
-    params = Spec(file, None, root_settings(file, settings)).params()
+    spec = Spec(file, None, root_settings(file, settings))
+    params = spec.params()
 
     def sized(i: Input, shape: tuple[Any, ...]) -> tuple[Any, ...]:
-        named = i.pattern.alone() if len(shape) == len(i.pattern.axes) else {}
-        own = {k: params[name] for k, name in named.items() if isinstance(params.get(name), int)}
+        axes = i.pattern.axes
+        names = [axis.name if axis.kind == "name" else "" for axis in axes] if len(axes) == len(shape) else []
+        own = {k: params[name] for k, name in enumerate(names) if isinstance(params.get(name), int)}
         return tuple(own.get(k, size) for k, size in enumerate(shape))
 
     return {
-        i.name: [sized(i, shape) for shape in i.example] if i.is_list else sized(i, i.example)
-        for i in block.inputs.values()
-        if i.example is not None
+        name: [sized(block.inputs[name], each) for each in shape]
+        if block.inputs[name].is_list
+        else sized(block.inputs[name], shape)
+        for name, shape in spec.example(block.name).items()
     }
 
 

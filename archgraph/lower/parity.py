@@ -83,6 +83,7 @@ def run_case(folder: Path, fired: dict[tuple[str, str], set[int]] | None = None)
     try:
         head = read_head(folder)
         row.paper, row.unit = str(head.get("paper", row.paper)), str(head.get("unit", ""))
+        row.params_expected = head["params"] if isinstance(head.get("params"), int) else None
         official = str(head["official"])
         found = list(candidates(official, row.paper))
         if not any(candidate.reference is not None for candidate in found):
@@ -124,7 +125,6 @@ def _broken(candidate: Candidate) -> str:
 
 def _run(case: Case, found: list[Candidate], row: Row, fired: dict[tuple[str, str], set[int]]) -> None:
     """Fill in a row. Raises what makes the case fail."""
-    row.params_expected = case.params
     inputs = {name: tuple(tensor.shape) for name, tensor in case.inputs.items()}
     shapes = {key: tuple(tensor.shape) for key, tensor in case.state.items()}
     refused: list[str] = []

@@ -11,4 +11,4 @@ def main() -> None:
         # a terminal without Unicode shows replacements instead of ending in a traceback
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    app()
+    app(prog_name="archgraph")

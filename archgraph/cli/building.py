@@ -34,6 +34,7 @@ class Job:
     def __init__(self, spec: Spec, graph: str | None, at: Mapping[str, Any], depth: int) -> None:
         self.spec = with_sizes(spec, graph, at)
         self.name = graph
+        self.asked = dict(at)
         self.at = default_sizes(spec, graph, at)
         self.depth = depth
         self.photo: Any = None
@@ -82,7 +83,7 @@ class Job:
             sizes = [
                 d if isinstance(d, int) else default for d, default in zip(t.shape, (1, 3, SIDE, SIDE), strict=True)
             ]
-            self.at = default_sizes(self.spec, self.name, {**self.at, self.photo_input: tuple(sizes)})
+            self.at = default_sizes(self.spec, self.name, {**self.asked, self.photo_input: tuple(sizes)})
             del self.graph
 
     def choose_target(self, path: Path) -> None:
@@ -211,8 +212,8 @@ def _memory() -> int | None:
 def _takes_pictures(t: TensorType) -> bool:
     if t.rank != 4 or t.dtype not in ("float", "float32"):
         return False
-    channels = t.shape[1]
-    return not isinstance(channels, int) or channels in (1, 3)
+    _, channels, *sides = t.shape
+    return (not isinstance(channels, int) or channels in (1, 3)) and 1 not in sides
 
 
 def _described(value: Tensor) -> dict[str, Any]:

@@ -102,7 +102,7 @@ def with_sizes(spec: Spec, graph: str | None = None, at: Mapping[str, Any] | Non
     settings = dict(spec.settings)
     for name, shape in (at or {}).items():
         i = block.inputs.get(name)
-        if i is not None and not i.is_list:
+        if i is not None and not i.is_list and not isinstance(shape, TensorType):
             found = sizes_to_params(spec.file, i, shape)
             if len(shape) == len(i.pattern.axes):
                 for k, param in i.pattern.alone:
@@ -165,7 +165,7 @@ def _over(i: Input, shapes: Any, env: dict[str, Any], what: Callable[[Input, Any
 
 
 def _type(i: Input, shape: Any) -> TensorType:
-    return TensorType(i.dtype, tuple(shape))
+    return shape if isinstance(shape, TensorType) else TensorType(i.dtype, tuple(shape))
 
 
 def _ignore(cond: Any, why: str) -> None:

@@ -7,7 +7,6 @@ from archgraph.report.claims import Claim, Figure, claims_of
 from archgraph.spec.load import parse_text
 from tests.report.small import TINY
 
-
 #: Where the section of claims begins.
 LINE = TINY.count("\n") + 1
 

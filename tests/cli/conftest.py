@@ -1,0 +1,3 @@
+from tests.report.small import tiny
+
+__all__ = ["tiny"]

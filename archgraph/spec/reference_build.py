@@ -13,6 +13,7 @@ from archgraph.spec.host_values import freeze_data, same_data
 from archgraph.spec.keys import Shape
 from archgraph.spec.load import Spec, checked_settings, setting_value
 from archgraph.spec.model import Block, Input, OpRef, SpecFile
+from archgraph.spec.yaml import dump_yaml, load_yaml
 
 __all__ = ["Fed", "Misfit", "example_shapes", "given_shapes", "root_settings", "same_setting", "typed_input"]
 
@@ -101,6 +102,8 @@ def root_settings(file: SpecFile, settings: Mapping[str, Any]) -> dict[str, Any]
         param = file.params[name]
         if isinstance(value, str) and param.kind not in ("text", "choice"):
             raise Misfit(f"the param `{name}` takes no text: {value!r}")
+        if isinstance(value, Mapping):
+            value = load_yaml(dump_yaml({name: value}), f"param {name}")[name]
         plain = value is None or isinstance(value, str)
         found[name] = value if plain else setting_value(file, name, value, faults)
     faults.raise_if_any()

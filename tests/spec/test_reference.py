@@ -259,6 +259,19 @@ published:
         width("c")
 
 
+def test_flags_pass_into_block_valued_params() -> None:
+    text = SPEC.replace("params: {k: 3}", "params: {k: 3, bias: true}").replace(
+        "padding: k // 2", "padding: k // 2, bias: bias"
+    )
+    text += "\nreference:\n  a: {to: graph, params: {layer: {op: gated, bias: flag}}}\n"
+    reference = references(loads(text).file)["a"]
+    shape = {"image": (1, 3, 4, 4)}
+    for flag in (True, False):
+        env = reference.environment({"flag": flag}, shape)
+        graph = reference.graph(env, reference.feed(shape, env))
+        assert dict(graph.node("blocks").callee.args)["bias"] is flag
+
+
 def test_published_shapes_are_examples_params_or_stated() -> None:
     text = SPEC.replace("image: [B, 3, H, W]", "image: {shape: [B, 3, side, W], at: [1, 3, 10, 12]}")
     text = text.replace("dim: 8", "dim: 8, side: 6")

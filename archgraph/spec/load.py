@@ -400,7 +400,7 @@ def setting_value(file: SpecFile, name: str, value: Any, faults: Collector) -> A
         tree = load_yaml(f"{name}: {value}" if value.strip() else f"{name}: null", f"--set {name}")
         return _from_tree(file, p, tree, name, faults)
     if isinstance(value, (YMap, dict)) and p.may_hold_op and "op" in value:
-        tree = value if isinstance(value, YMap) else load_yaml(f"{name}: {value}", f"--set {name}")[name]
+        tree = value if isinstance(value, YMap) else load_yaml(f"{name}: {_flow(value)}", f"--set {name}")[name]
         holder = YMap("--set")
         holder[name] = tree
         holder.pos[name] = ((0, 0, 0, 0), (0, 0, 0, 0))

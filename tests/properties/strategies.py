@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from archgraph.ir.dim import Cond
 from archgraph.ir.graph import Graph, Node, ValueRef
 from archgraph.ir.types import TensorType
-from archgraph.ops.base import AttributeValueError, Op, OpError, all_ops, check_operands
+from archgraph.ops.base import AttributeValueError, Op, OpError, Operand, all_ops, check_operands
 from archgraph.ops.kinds import BoolKind, FloatKind, InitKind, IntKind, IntsKind, Kind, ListKind, OptionalKind, WordKind
 
 MAX_NUMEL = 2**14
@@ -63,11 +63,13 @@ def by_kind(draw: Any, kind: Kind) -> Any:
 def attributes(draw: Any, op: type[Op], types: tuple[TensorType, ...]) -> dict[str, Any]:
     """Attributes in the order of declaration, by their hints."""
     found: dict[str, Any] = {}
+    seen: dict[str, Any] = {}
     for a in op.attributes:
+        seen[a.name] = a.default
         if not a.required and draw(st.booleans()):
             continue
         if callable(a.draw):
-            value = a.draw(draw, types, found)
+            value = a.draw(draw, types, seen)
         elif a.draw is not None:
             value = draw(st.sampled_from(list(a.draw)))
         else:
@@ -76,6 +78,7 @@ def attributes(draw: Any, op: type[Op], types: tuple[TensorType, ...]) -> dict[s
             raise Rejected(f"{a.name} has no value here")
         if value is not None:
             found[a.name] = value
+            seen[a.name] = op.convert(a, value)
     return found
 
 
@@ -103,41 +106,53 @@ class Builder:
         return found
 
     def grow(self, draw: Any, name: str) -> bool:
-        """Try to add an op on values at hand."""
+        """Try to add an op on values at hand, or on new inputs where none fits."""
         op = all_ops()[name]
-        values = self.values()
         refs: list[ValueRef | None] = []
         types: list[TensorType | None] = []
+        letters: dict[str, int] = {}
+        before = len(self.inputs)
         for k, o in enumerate(op.operands):
-            candidates = [v for v in reversed(values) if fits(op, k, v[1])]
-            if o.optional and (not candidates or draw(st.booleans())):
+            if o.optional and draw(st.booleans()):
                 refs.append(None)
                 types.append(None)
                 continue
-            if not candidates:
-                return False
-            n = draw(st.integers(1, 2)) if o.variadic else 1
-            for _ in range(n):
-                if k and not o.variadic and draw(st.booleans()):
-                    same = [v for v in candidates if types[0] is not None and v[1] == types[0]]
-                    candidates = same or candidates
-                ref, t = draw(st.sampled_from(candidates[:6]))
+            for _ in range(draw(st.integers(1, 2)) if o.variadic else 1):
+                first = types[0] if types else None
+                wanted = operand_type(draw, name, o, first, letters)
+                ref, t = self.take(draw, op, k, o, wanted)
+                bind(o, t, letters)
                 refs.append(ref)
                 types.append(t)
         tried[name] += 1
         try:
-            instance = op.from_mapping(attributes(draw, op, tuple(t for t in types if t is not None)))
+            given = attributes(draw, op, tuple(t for t in types if t is not None))
+            instance = op.from_mapping(given)
             check_operands(op, tuple(types))
             outs = instance.infer(Checked(), *types)
         except (Rejected, OpError, AttributeValueError):
+            del self.inputs[before:]
             return False
         outs = outs if isinstance(outs, tuple) else (outs,)
         sizes = [d for t in outs for d in t.shape]
-        if any(not isinstance(d, int) or d < 1 for d in sizes) or any(t.numel > MAX_NUMEL for t in outs):
-            return False
         accepted[name] += 1
+        if any(not isinstance(d, int) or d < 1 for d in sizes) or any(t.numel > MAX_NUMEL for t in outs):
+            del self.inputs[before:]
+            return False
         self.nodes.append(Node(f"{name}_{len(self.nodes)}", instance, tuple(refs), outs))
         return True
+
+    def take(self, draw: Any, op: type[Op], k: int, o: Operand, wanted: TensorType) -> tuple[ValueRef, TensorType]:
+        """A value for an operand: one at hand of the wanted type, for the first operand any that fits, or a new input."""
+        fitting = [
+            (ref, t)
+            for ref, t in reversed(self.values())
+            if t.rank and fits(op, k, t) and (k == 0 and not o.variadic or t == wanted)
+        ]
+        if fitting and draw(st.integers(0, 3)):
+            return draw(st.sampled_from(fitting[:6]))
+        self.inputs.append((f"x{len(self.inputs)}", wanted))
+        return (-1, len(self.inputs) - 1), wanted
 
     def finish(self) -> Graph:
         used = {r for node in self.nodes for r in node.inputs if r is not None}
@@ -149,6 +164,51 @@ class Builder:
 
 
 sizes = st.sampled_from([4, 6, 8, 12])
+_DTYPES = {"float": "float", "int": "int64", "bool": "bool", "complex": "complex", "number": "float", "any": "float"}
+
+
+def operand_type(draw: Any, name: str, o: Operand, first: TensorType | None, letters: dict[str, int]) -> TensorType:
+    """A type that fits the operand's pattern; letters that earlier operands bound keep their size."""
+    dtype = _DTYPES[o.dtype]
+    if first is not None and name in RELATED:
+        return RELATED[name](draw, first, letters)
+    if "..." in o.pattern:
+        if first is not None:
+            return TensorType(dtype, first.shape)
+        return TensorType(dtype, draw(input_types()).shape)
+    shape = [letters.get(a) or (int(a) if a.isdigit() else draw(sizes)) for a in o.pattern.split()]
+    if shape and first is None and "B" in o.pattern.split():
+        shape[0] = draw(st.integers(2, 3))
+    return TensorType(dtype, shape)
+
+
+def bind(o: Operand, t: TensorType, letters: dict[str, int]) -> None:
+    """Remember the sizes of an operand's named axes."""
+    names = o.pattern.split()
+    if "..." in names:
+        return
+    for a, d in zip(names, t.shape, strict=False):
+        if isinstance(d, int):
+            letters.setdefault(a, d)
+
+
+def _columns(draw: Any, first: TensorType, letters: dict[str, int]) -> TensorType:
+    if first.rank == 1:
+        return TensorType("float", (first.shape[0], draw(sizes)))
+    return TensorType("float", (*first.shape[:-2], first.shape[-1], draw(sizes)))
+
+
+def _keys(draw: Any, first: TensorType, letters: dict[str, int]) -> TensorType:
+    rows = letters.setdefault("keys", draw(sizes))
+    return TensorType("float", (*first.shape[:-2], rows, first.shape[-1]))
+
+
+def _grid(draw: Any, first: TensorType, letters: dict[str, int]) -> TensorType:
+    return TensorType("float", (first.shape[0], *(4,) * (first.rank - 2), first.rank - 2))
+
+
+#: Second operands whose shape follows from the first in a way that no pattern says.
+RELATED: dict[str, Any] = {"matmul": _columns, "scaled_dot_product_attention": _keys, "grid_sample": _grid}
 
 
 @st.composite

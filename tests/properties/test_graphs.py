@@ -17,7 +17,6 @@ from archgraph.ir.dim import evaluate, sym
 from archgraph.ir.graph import Graph, Node
 from archgraph.ir.types import TensorType
 from archgraph.lower.fx import build
-from archgraph.ops.base import all_ops
 from archgraph.spec.load import loads
 from tests.properties import strategies as draws
 
@@ -41,7 +40,13 @@ several = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow,
 
 def inputs(graph: Graph) -> list[torch.Tensor]:
     torch.manual_seed(0)
-    return [torch.randn(*t.shape) for t in graph.input_types]
+    made = {
+        "float": lambda shape: torch.randn(*shape),
+        "complex": lambda shape: torch.randn(*shape, dtype=torch.complex64),
+        "int64": lambda shape: torch.randint(0, 2, shape),
+        "bool": lambda shape: torch.rand(*shape) > 0.5,
+    }
+    return [made[t.dtype](t.shape) for t in graph.input_types]
 
 
 def outputs(result: Any, graph: Graph) -> list[torch.Tensor]:
@@ -193,18 +198,10 @@ def test_draws_of_an_op_are_mostly_accepted(name: str) -> None:
     before = draws.tried[name], draws.accepted[name]
 
     @settings(max_examples=25, database=None, suppress_health_check=list(HealthCheck))
-    @given(draws.graphs(max_nodes=2, only=[name, *SUPPLIERS.get(name, ())]))
+    @given(draws.graphs(max_nodes=2, only=[name]))
     def collect(graph: Graph) -> None:
         del graph
 
     collect()
     tried, accepted = draws.tried[name] - before[0], draws.accepted[name] - before[1]
-    if tried == 0:
-        needs = {o.dtype for o in all_ops()[name].operands} | {o.pattern for o in all_ops()[name].operands}
-        assert needs, f"no value fits {name}"
-        return
-    assert accepted >= 0.5 * tried, f"{accepted} of {tried}"
-
-
-#: What makes operands that no input has: indices, masks, complex values.
-SUPPLIERS: dict[str, tuple[str, ...]] = {"embedding": ("argmax",), "one_hot": ("argmax",), "view_as_real": ("fft",)}
+    assert accepted >= 0.8 * tried, f"{accepted} of {tried}"

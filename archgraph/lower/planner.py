@@ -393,7 +393,7 @@ def _inputs(body: Body, graph: Graph) -> tuple[tuple[Step, ...], tuple[Step, ...
 
 
 def _root_inputs(body: Body, graph: Graph) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
-    """Placeholders, and the inputs' values: those of lists are items of one placeholder."""
+    """Placeholders, and the inputs' values: those of lists and records are items of one placeholder."""
     placeholders: dict[str, Step] = {}
     found: dict[str, Step] = {}
     for name, t in graph.inputs:
@@ -404,7 +404,7 @@ def _root_inputs(body: Body, graph: Graph) -> tuple[tuple[Step, ...], tuple[Step
         for item in items:
             before, here = found[here], f"{here}.{item}"
             if here not in found:
-                args = (before, int(item))
+                args = (before, int(item) if item.isdigit() else item)
                 found[here] = body.add("call_function", "operator.getitem", args, {}, here.replace(".", "_"))
         body.sizes.add(found[name], t)
     return tuple(placeholders.values()), tuple([found[name] for name, _ in graph.inputs])

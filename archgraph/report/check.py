@@ -1,4 +1,4 @@
-"""Every fault of a spec: its text, its claims, and all its graphs in every variant."""
+"""Every fault of a spec: its text, its claims and references, and all its graphs in every variant."""
 
 from __future__ import annotations
 

@@ -10,16 +10,63 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
+from archgraph.ir.expr import Expr, Host, literal, replace
 from archgraph.ir.graph import Graph, Node
+from archgraph.ir.paths import find, owner_path
 from archgraph.ir.real import Late, Real, substitute
 
 _Path = tuple[str, ...]
 
 
+def canonical_hash(graph: Graph) -> str:
+    """Hexadecimal hash, stable over processes, equal for isomorphic graphs."""
+    known: str | None = graph._cache.get("canon")
+    if known is None:
+        known = graph._cache["canon"] = _hash(graph)
+    return known
+
+
+def _hash(graph: Graph) -> str:
+    flat = _Flat()
+    inputs = [flat.add(f"input {k} {t.dtype} {t.shape}", ()) for k, (_, t) in enumerate(graph.inputs)]
+    late = {n: Late(f"late{k}") for k, n in enumerate(graph.late)}
+    outputs = flat.run(graph, _Place((), late, False, False, {}), inputs)
+    unused = sorted(flat.unused, key=lambda k: flat.digests[k])
+    number: dict[int, int] = {}
+    owners: dict[_Path, int] = {}
+    lines: list[str] = []
+    stack = [*reversed(unused), *reversed(outputs)]
+    while stack:
+        k = stack[-1]
+        waiting = [o for o in flat.operands[k] if o not in number] if k not in number else []
+        if waiting:
+            stack.extend(reversed(waiting))
+            continue
+        stack.pop()
+        if k in number:
+            continue
+        number[k] = len(number)
+        owner = flat.owners[k]
+        mark = "" if owner is None else f" w{owners.setdefault(owner, len(owners))}"
+        lines.append(f"{flat.texts[k]}({','.join(str(number[o]) for o in flat.operands[k])}){mark}")
+    lines.append(f"-> {[number[k] for k in outputs]} unused {[number[k] for k in unused]}")
+    return blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
+
+
+class _Place(NamedTuple):
+    """Where a graph is flattened: path of its owners, late values, inherited flags, weights given by callers."""
+
+    path: _Path
+    late: Mapping[str, Any]
+    frozen: bool
+    unused: bool
+    given: Mapping[str, int]
+
+
 class _Flat:
-    """A flattened graph: per value its text, operands, owner and structural digest."""
+    """A flattened graph: per value its text, operands, owner of weights and structural digest."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -27,9 +74,9 @@ class _Flat:
         self.digests: list[bytes] = []
         self.owners: list[_Path | None] = []
         self.unused: list[int] = []
-        self.keys: dict[tuple[int, Any], str] = {}
+        self.known: dict[int, str] = {}
 
-    def add(self, text: str, operands: tuple[int, ...], owner: _Path | None, commutative: bool = False) -> int:
+    def add(self, text: str, operands: tuple[int, ...], owner: _Path | None = None, commutative: bool = False) -> int:
         digests = [self.digests[k] for k in operands]
         if commutative:
             order = sorted(range(len(operands)), key=lambda k: digests[k])
@@ -44,98 +91,122 @@ class _Flat:
         self.digests.append(h.digest())
         return len(self.texts) - 1
 
-    def run(self, graph: Graph, inputs: list[int], path: _Path, late: Mapping[str, Any]) -> list[int]:
+    def run(self, graph: Graph, place: _Place, inputs: list[int]) -> list[int]:
         """Flatten ``graph`` on given values; returns its outputs."""
         values: list[list[int]] = []
 
         def get(ref: tuple[int, int] | None) -> int:
             if ref is None:
-                return self.add("-", (), None)
+                return self.add("-", ())
             return inputs[ref[1]] if ref[0] < 0 else values[ref[0]][ref[1]]
 
         for node in graph.nodes:
             operands = [get(r) for r in node.inputs]
-            given = [get(r) for _, r in node.weights]
-            own = path + (node.share if node.share is not None else (node.name,))
+            owner = owner_path(graph, (node.name,)) if node.share is not None else (node.name,)
+            given = {name: get(r) for name, r in node.weights}
+            if place.given:
+                prefix = f"{node.name}."
+                given |= {n[len(prefix) :]: v for n, v in place.given.items() if n.startswith(prefix)}
+                if node.name in place.given:
+                    given[""] = place.given[node.name]
+            here = _Place(
+                (*place.path, *owner),
+                place.late,
+                place.frozen or "frozen" in node.flags,
+                place.unused or "unused" in node.flags,
+                given,
+            )
             if node.op is None:
-                values.append(self._call(node, operands, own, late))
+                values.append(self._call(node, operands, here))
             else:
-                values.append(self._op(node, operands + given, own, late))
-            if "unused" in node.flags and values[-1]:
-                self.unused.append(values[-1][0])
+                values.append(self._op(graph, node, operands, here, place.path))
         return [get(r) for _, r in graph.outputs]
 
-    def _call(self, node: Node, operands: list[int], path: _Path, late: Mapping[str, Any]) -> list[int]:
+    def _call(self, node: Node, operands: list[int], here: _Place) -> list[int]:
         callee = node.callees[0]
         if not isinstance(node.count, int):
-            text = f"chain {node.count} {canonical_hash(callee)}"
-            first = self.add(text, tuple(operands), path)
-            return [self.add(f"out {k}", (first,), None) for k in range(len(node.types))]
-        loop = node.count > 1
+            text = f"chain {node.count} {canonical_hash(callee)} {_bound(node, here.late)}"
+            return self._outputs(self.add(text + _names(here), (*operands, *_values(here)), here.path), node)
         outs: list[int] = operands
         for turn in range(node.count):
-            bound = {n: _number(substitute(e, {**late, "turn": turn})) for n, e in node.late}
-            outs = self.run(callee, operands, (*path, str(turn)) if loop else path, bound)
+            late = {n: substitute(e, {**here.late, "turn": turn}) for n, e in node.late}
+            path, given = here.path, here.given
+            if node.count > 1:
+                path, prefix = (*path, str(turn)), f"{turn}."
+                given = {n[len(prefix) :]: v for n, v in given.items() if n.startswith(prefix)}
+            outs = self.run(callee, here._replace(path=path, late=late, given=given), operands)
             operands = [*outs, *operands[len(outs) :]]
         return outs
 
-    def _op(self, node: Node, operands: list[int], path: _Path, late: Mapping[str, Any]) -> list[int]:
-        op = node.op
-        assert op is not None
-        text = f"{op.op_name} {self._values(op, late)}"
-        if "frozen" in node.flags:
-            text += " frozen"
-        for callee in node.callees:
-            text += f" [{canonical_hash(callee)}]"
-        owner = path if node.callees or getattr(op, "has_weights", False) else None
-        whole = self.add(text, tuple(operands), owner, bool(getattr(op, "commutative", False)))
+    def _op(self, graph: Graph, node: Node, operands: list[int], here: _Place, above: _Path) -> list[int]:
+        op: Any = node.op
+        owner = here.path if node.callees or op.has_weights else None
+        if op.reads is not None:
+            path, weight = tuple(op.reads.split(".")), ""
+            if find(graph, path) is None:
+                *names, weight = path
+                path = tuple(names)
+            whole = self.add(f"{op.op_name} {weight}", (), (*above, *owner_path(graph, path)))
+        else:
+            same, order = op.canonical()
+            text = f"{same.op_name} {self._attributes(same, here.late)}{' frozen' * here.frozen}{_names(here)}"
+            for callee in node.callees:
+                text += f" [{canonical_hash(callee)}]"
+            if node.callees:
+                text += str(_bound(node, here.late))
+            operands = operands if order is None else [operands[k] for k in order]
+            whole = self.add(text, (*operands, *_values(here)), owner, same.commutative and not here.given)
+        if here.unused:
+            self.unused.append(whole)
+        return self._outputs(whole, node)
+
+    def _outputs(self, whole: int, node: Node) -> list[int]:
         if len(node.types) == 1:
             return [whole]
-        return [self.add(f"out {k}", (whole,), None) for k in range(len(node.types))]
+        return [self.add(f"out {k}", (whole,)) for k in range(len(node.types))]
 
-    def _values(self, op: Any, late: Mapping[str, Any]) -> str:
+    def _attributes(self, op: Any, late: Mapping[str, Any]) -> str:
         if op.late:
-            return str(tuple(_number(substitute(v, late)) if isinstance(v, (Late, Real)) else v for v in op.values))
-        key = (id(type(op)), op.values)
-        known = self.keys.get(key)
+            return str(_numbers(op.identity(), late))
+        known = self.known.get(id(op))
         if known is None:
-            known = self.keys[key] = str(op.values)
+            known = self.known[id(op)] = str(_numbers(op.identity(), late))
         return known
+
+
+def _names(here: _Place) -> str:
+    """Which weights are given."""
+    return f" given {sorted(here.given)}" if here.given else ""
+
+
+def _values(here: _Place) -> tuple[int, ...]:
+    return tuple(here.given[n] for n in sorted(here.given))
+
+
+def _bound(node: Node, late: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The late values of what a node calls, in the callee's order."""
+    return tuple(_number(substitute(e, late)) for _, e in node.late)
+
+
+def _numbers(value: Any, late: Mapping[str, Any]) -> Any:
+    """Attributes with late values put in, equal ones printing alike."""
+    if isinstance(value, tuple):
+        return tuple([_numbers(v, late) for v in value])
+    if isinstance(value, Real):
+        return _number(substitute(value, late))
+    if isinstance(value, Expr):
+        return replace(value, lambda e: _host(e.value, late) if isinstance(e, Host) else None)
+    return value
+
+
+def _host(value: Any, late: Mapping[str, Any]) -> Expr:
+    value = substitute(value, late)
+    try:
+        return literal(value)
+    except ValueError:
+        return Host(value)
 
 
 def _number(x: Any) -> Any:
     """Equal numbers print alike."""
     return float(x) if isinstance(x, (int, float)) and not isinstance(x, bool) else x
-
-
-def canonical_hash(graph: Graph) -> str:
-    """Hexadecimal hash, stable over processes, equal for isomorphic graphs."""
-    known: str | None = graph._cache.get("canon")
-    if known is not None:
-        return known
-    flat = _Flat()
-    inputs = [flat.add(f"input {k} {t.dtype} {t.shape}", (), None) for k, (_, t) in enumerate(graph.inputs)]
-    outputs = flat.run(graph, inputs, (), {n: Late(n) for n in graph.late})
-    number: dict[int, int] = {}
-    owners: dict[_Path, int] = {}
-    lines: list[str] = []
-    roots = [*outputs, *sorted(flat.unused, key=lambda k: flat.digests[k])]
-    stack = list(reversed(roots))
-    while stack:
-        k = stack[-1]
-        if k in number:
-            stack.pop()
-            continue
-        waiting = [o for o in flat.operands[k] if o not in number]
-        if waiting:
-            stack.extend(reversed(waiting))
-            continue
-        stack.pop()
-        number[k] = len(number)
-        owner = flat.owners[k]
-        mark = "" if owner is None else f" w{owners.setdefault(owner, len(owners))}"
-        lines.append(f"{flat.texts[k]}({','.join(str(number[o]) for o in flat.operands[k])}){mark}")
-    lines.append("-> " + ",".join(str(number[k]) for k in roots))
-    found = blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
-    graph._cache["canon"] = found
-    return found

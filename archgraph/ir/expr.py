@@ -33,6 +33,7 @@ __all__ = [
     "Str",
     "Unary",
     "literal",
+    "replace",
     "walk",
 ]
 
@@ -69,14 +70,16 @@ class Expr:
     """Base of all nodes.
 
     `names`: free names (comprehension targets excluded, function names are no names). `attrs`: words after a dot;
-    `widths.l` reads the loop name `l` if `widths` turns out to be a list, so a cache key needs both. `depth`: height.
+    `widths.l` reads the loop name `l` if `widths` turns out to be a list, so a cache key needs both. `late`: names of
+    late values put in. `depth`: height.
     """
 
-    __slots__ = ("_hash", "_key", "attrs", "compiled", "depth", "names", "offset")
+    __slots__ = ("_hash", "_key", "attrs", "compiled", "depth", "late", "names", "offset")
     precedence: ClassVar[int] = _ATOM
 
     names: frozenset[str]
     attrs: frozenset[str]
+    late: frozenset[str]
     depth: int
     offset: int
     compiled: Function | None  # kept by archgraph.spec.expr_eval.compile
@@ -86,16 +89,19 @@ class Expr:
         self._hash = hash((type(self), key))
         self.offset = offset
         self.compiled = None
-        names = attrs = _NO_NAMES
+        names = attrs = late = _NO_NAMES
         depth = 0
         for child in children:
             if child.names:
                 names = names | child.names if names else child.names
             if child.attrs:
                 attrs = attrs | child.attrs
+            if child.late:
+                late = late | child.late
             depth = max(depth, child.depth)
         self.names = names
         self.attrs = attrs
+        self.late = late
         self.depth = depth + 1
         if depth >= MAX_TREE_DEPTH:
             raise ExprError("the expression is too long or nested too deeply", offset, hint="split it up in `let:`")
@@ -144,6 +150,24 @@ def walk(expr: Expr) -> Iterator[Expr]:
         pending.extend(reversed(tuple(node.children())))
 
 
+def replace(expr: Expr, swap: Callable[[Expr], Expr | None]) -> Expr:
+    """`expr` with every part for which `swap` gives another one replaced by it; parents are asked first."""
+    found = swap(expr)
+    if found is not None:
+        return found
+    key = _replaced(expr._key, swap)
+    return expr if key is expr._key else _rebuild(type(expr), key, expr.offset)
+
+
+def _replaced(part: Any, swap: Callable[[Expr], Expr | None]) -> Any:
+    if isinstance(part, Expr):
+        return replace(part, swap)
+    if isinstance(part, tuple):
+        items = tuple([_replaced(item, swap) for item in part])
+        return part if all(a is b for a, b in zip(items, part, strict=True)) else items
+    return part
+
+
 class Num(Expr):
     """A number as written, without sign: an int below 2**63 or a finite float."""
 
@@ -187,6 +211,7 @@ class Host(Expr):
     def __init__(self, value: Any, *, offset: int = 0) -> None:
         self.value = value
         self._set((value,), (), offset)
+        self.late = getattr(value, "late", _NO_NAMES)
 
     def __str__(self) -> str:
         return str(self.value)

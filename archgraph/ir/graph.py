@@ -25,6 +25,9 @@ class OpLike(Protocol):
     def values(self) -> tuple[Any, ...]: ...
     @property
     def late(self) -> frozenset[str]: ...
+    @property
+    def reads(self) -> str | None: ...
+    def attrs(self) -> Mapping[str, Any]: ...
     def __hash__(self) -> int: ...
 
 
@@ -273,6 +276,11 @@ class Graph:
 
     def __repr__(self) -> str:
         return f"<Graph {self.name}: {len(self.nodes)} nodes>"
+
+    def __str__(self) -> str:
+        from archgraph.ir.text import render
+
+        return render(self)
 
     def __getstate__(self) -> tuple[Any, ...]:
         return (*self._key(), self.guards, self.source)

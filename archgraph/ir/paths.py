@@ -50,6 +50,22 @@ def _find(graph: Graph, path: Path, asked: frozenset[tuple[int, Path]]) -> tuple
     return _find(node.callee, inside, asked) if inside else (graph, turn_of(node, int(turn)))
 
 
+def owner_path(graph: Graph, path: Path) -> Path:
+    """The path of the node that owns the weights at a path; the path itself where nothing is shared."""
+    head, rest = path[0], path[1:]
+    try:
+        node = graph.node(head)
+    except KeyError:
+        return path
+    if node.share is not None:
+        return owner_path(graph, (*node.share, *rest))
+    if not rest or node.op is not None:
+        return path
+    if node.count == 1:
+        return (head, *owner_path(node.callee, rest))
+    return (head, rest[0], *owner_path(node.callee, rest[1:])) if len(rest) > 1 else path
+
+
 def turn_of(node: Node, turn: int) -> Node:
     """One turn of a chain as a node of its own, named by its number."""
     from archgraph.ir.real import substitute

@@ -21,6 +21,7 @@ from archgraph.ir._monomial import Monomial
 from archgraph.ir._substitute import evaluate as evaluate_dim
 from archgraph.ir._substitute import substitute as substitute_dim
 from archgraph.ir._text import ATOM, POWER, PRODUCT, SUM, UNARY, by_text, precedence, text
+from archgraph.ir.expr import Expr
 
 __all__ = [
     "FUNCTIONS",
@@ -394,8 +395,8 @@ def free(x: Any) -> frozenset[str]:
 
 
 def late_names(x: Any) -> frozenset[str]:
-    """Names of the late values in any scalar, and in the scalars of a tuple."""
-    if isinstance(x, Real):
+    """Names of the late values in any scalar or expression, and in those of a tuple."""
+    if isinstance(x, (Real, Expr)):
         return x.late
     if isinstance(x, tuple):
         return _NO_NAMES.union(*map(late_names, x))

@@ -314,6 +314,19 @@ class Op:
             self._hash = hash((self.op_name, self.values))
         return self._hash
 
+    @property
+    def reads(self) -> str | None:
+        """Path of the weight that this is, from its graph; None for all but `get_weight`."""
+        return None
+
+    def identity(self) -> tuple[Any, ...]:
+        """What tells this op from others of its class, the names of operands apart."""
+        return self.values
+
+    def canonical(self) -> tuple[Op, tuple[int, ...] | None]:
+        """The simplest op that computes the same, and its operands' numbers in this one's (None: all in order)."""
+        return self, None
+
     def __repr__(self) -> str:
         inside = ", ".join(f"{k}={v}" for k, v in self.attrs().items())
         return f"{self.op_name}({inside})"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
-from archgraph.ir.expr import Binary, Call, Expr, Host, Name, walk
-from archgraph.ir.real import Late, Real, late_names
+from archgraph.ir.expr import Binary, Call, Expr, Name, replace
 from archgraph.ir.types import TensorType
 from archgraph.ops import activation
 from archgraph.ops.axes import DECIDED
@@ -35,11 +34,12 @@ class Formula(Op, name="formula"):
     operands = (operand("x", dtype="any", variadic=True),)
     undrawable = "an expression is drawn together with its operands; tests/ops/test_elementwise.py does"
 
-    def __init__(self, values: tuple[Any, ...]) -> None:
-        super().__init__(values)
-        for e in walk(self.expr):
-            if isinstance(e, Host) and isinstance(e.value, (Late, Real)):
-                self.late |= late_names(e.value)
+    def identity(self) -> tuple[Any, ...]:
+        numbered: dict[str, Expr] = {n: Name(f"x{k}") for k, n in enumerate(self.names)}
+        return (replace(self.expr, lambda e: numbered.get(e.name) if isinstance(e, Name) else None),)
+
+    def canonical(self) -> tuple[Op, tuple[int, ...] | None]:
+        return self.named() or (self, None)
 
     def evaluate(
         self, cx: Context, types: Sequence[TensorType], b: Emitter | None = None, args: Any = ()

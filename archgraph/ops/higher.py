@@ -20,6 +20,10 @@ class GetWeight(Op, name="get_weight"):
     source = True
     undrawable = "refers to another node"
 
+    @property
+    def reads(self) -> str:
+        return self.path
+
     def infer(self, cx: Context) -> TensorType:
         return TensorType(self.dtype, self.shape)
 

@@ -9,9 +9,9 @@ import math
 from typing import Any, ClassVar
 
 from archgraph.ir.dim import Dim, Num, ceildiv, le
-from archgraph.ir.expr import Const, Expr, Host, ListExpr, Unary, walk
+from archgraph.ir.expr import Const, Expr, Host, ListExpr, Name, Unary, replace, walk
 from archgraph.ir.expr import Num as Number
-from archgraph.ir.real import Late, NeedsValue, Real, late_names
+from archgraph.ir.real import Late, NeedsValue, Real
 from archgraph.ir.types import TensorType
 from archgraph.ops.axes import DECIDED
 from archgraph.ops.base import Context, Emitter, Handle, Op, Weight, attr, fail, operand
@@ -119,6 +119,8 @@ class Buffer(Source, name="buffer"):
     It has a `shape` and a law, or a `value` in nested lists.
     """
 
+    undrawable = "takes either a shape or a value"
+
     shape: tuple[Num, ...] | None = attr(
         OptionalKind(SHAPE), None, doc="axis lengths; left out beside `value`", draw=lambda draw, ins, attrs: (2, 3)
     )
@@ -163,12 +165,12 @@ class Constant(Source, name="constant"):
     )
     dtype: str | None = attr(OptionalKind(DTYPE), None, doc="dtype; that of the numbers if left out", draw=[None])
 
-    def __init__(self, values: tuple[Any, ...]) -> None:
-        super().__init__(values)
-        if isinstance(self.value, Expr):
-            for e in walk(self.value):
-                if isinstance(e, Host) and isinstance(e.value, (Late, Real)):
-                    self.late |= late_names(e.value)
+    def identity(self) -> tuple[Any, ...]:
+        numbered: dict[str, Expr] = {n: Name(f"x{k}") for k, (n, _) in enumerate(self.over)}
+        value = self.value
+        if isinstance(value, Expr):
+            value = replace(value, lambda e: numbered.get(e.name) if isinstance(e, Name) else None)
+        return (value, self.sizes, self.dtype)
 
     @property
     def sizes(self) -> tuple[Num, ...]:

@@ -26,6 +26,7 @@ from archgraph.spec.values import (
     Ref,
     Turns,
     Values,
+    Weights,
     flatten,
     holds_unknown,
     host_lists,
@@ -396,7 +397,10 @@ class OpPlan(NodePlan):
         if type(it) is Ref and self.inputs is None and self.kwinputs is None and len(cls.operands) == 1:
             inputs, types = (it.ref,), (it.type,)
         else:
-            refs = self._operands(f, it, name, cls)
+            try:
+                refs = self._operands(f, it, name, cls)
+            except OverWeights as over:
+                return over.apply(f, name, op, self.flags)
             if refs is None:
                 return UNKNOWN
             inputs = tuple([None if r is None else r.ref for r in refs])
@@ -422,7 +426,7 @@ class OpPlan(NodePlan):
                 v = fn(env)
                 if type(v) is not int or not a.plain_int:
                     v = cls.convert(a, tidy(v))
-                    if isinstance(v, (Real, tuple)):
+                    if isinstance(v, (Real, tuple, Expr)):
                         late = late | late_names(v)
                 values[index] = v
         except (*FAULTS, TypeError):
@@ -478,6 +482,8 @@ class OpPlan(NodePlan):
                 continue
             if isinstance(v, Turns):
                 v = v.last
+            if type(v) is Weights:
+                raise OverWeights(found)
             if isinstance(v, Record) and len(v) >= 1 and self.inputs is None:
                 v = next(iter(v.values()))
             if v is UNKNOWN:
@@ -569,6 +575,22 @@ class Failed(Exception):
     """A fault was recorded already."""
 
 
+class OverWeights(Exception):
+    """An operand is a record of weights: the op acts on each of its tensors."""
+
+    def __init__(self, operands: list[Any]) -> None:
+        super().__init__()
+        self.operands = operands
+
+    def apply(self, f: Frame, name: str, op: Op, flags: frozenset[str]) -> Any:
+        """`archgraph.spec.weights.apply_to_each`."""
+        from archgraph.spec.weights import apply_to_each
+
+        if any(v is UNKNOWN for v in self.operands):
+            return UNKNOWN
+        return apply_to_each(f, name, op, self.operands, flags)
+
+
 def _output_names(op: Op, n: int) -> list[str]:
     names = list(op.outputs)
     return names if len(names) == n else [str(k) for k in range(n)]
@@ -592,7 +614,12 @@ class FormulaPlan(NodePlan):
         from archgraph.spec.formula import close
 
         here = it if self.given is None else self.given.get(f, it, name)
-        tree, operands, values = close(f, self.tree, here)
+        try:
+            tree, operands, values = close(f, self.tree, here)
+        except OverWeights as over:
+            from archgraph.spec.weights import formula_of_each
+
+            return formula_of_each(f, name, self.tree, here, over.operands[0], self.flags)
         if any(v is UNKNOWN for v in values):
             return UNKNOWN
         cls = get_op("formula")

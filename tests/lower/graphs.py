@@ -47,6 +47,10 @@ class Draft:
         self.inputs.append((name, t))
         return Value((-1, len(self.inputs) - 1), t)
 
+    def type_of(self, ref: ValueRef) -> TensorType:
+        """The type of a value."""
+        return self.inputs[ref[1]][1] if ref[0] < 0 else self.nodes[ref[0]].types[ref[1]]
+
     def op(self, name: str, op_name: str, *args: Value | None, node: dict[str, Any] | None = None, **attrs: Any) -> Any:
         """An op node; ``node`` are further attributes of the node. Returns its value, or a tuple of them."""
         cls = get_op(op_name)

@@ -59,8 +59,13 @@ def test_flattened() -> None:
 
 
 def flat(graph: Graph) -> nx.MultiDiGraph[str]:
-    """The flattened view with one node per owner of weights, so that sharing is part of the structure."""
+    """The flattened view with one node per owner of weights, so that sharing is part of the structure.
+
+    What only owns weights and is computed for nobody is left out.
+    """
     made = to_networkx(graph, flatten=True)
+    read = {n for name, _ in graph.outputs for n in nx.ancestors(made, f"output:{name}")}
+    made.remove_nodes_from([n for n, d in made.nodes(data=True) if d["kind"] == "op" and n not in read])
     for path, data in list(made.nodes(data=True)):
         data["label"] = (data["kind"], data["op"], str(sorted(data.get("attrs", {}).items())), data["types"])
         if data["kind"] in ("input", "output"):

@@ -11,6 +11,7 @@ from archgraph.ir._bounds import lower_bound, upper_bound
 from archgraph.ir._monomial import ONE
 from archgraph.ir._substitute import evaluate, substitute
 from archgraph.ir._text import PRODUCT, SUM, UNARY, operand, text
+from archgraph.ir.diagnostics import Span
 
 Relation: TypeAlias = Literal["eq", "ne", "lt", "le", "divides"]
 
@@ -18,10 +19,11 @@ Relation: TypeAlias = Literal["eq", "ne", "lt", "le", "divides"]
 class SymbolicTruth(TypeError):
     """A plain value or a truth value was asked of a symbolic integer that does not decide it.
 
-    ``cond`` is the undecided condition, or None where a number was wanted.
+    ``cond`` is the undecided condition, or None where a number was wanted; ``at`` the place in a file where that is known.
     """
 
     cond: Cond | None
+    at: Span | None = None
 
     def __init__(self, what: Cond | str) -> None:
         self.cond = what if isinstance(what, Cond) else None

@@ -10,8 +10,20 @@ from archgraph.ir.diagnostics import Collector, Span, did_you_mean
 from archgraph.ir.reserved import RESERVED
 from archgraph.ops.base import AttributeValueError, Op, OpError, all_ops, get_op
 from archgraph.ops.kinds import Kind
+from archgraph.spec.evaluators import (
+    Closed,
+    Computed,
+    ComputedList,
+    ComputedMap,
+    ComputedOp,
+    Constant,
+    LoopList,
+    LoopSource,
+    place,
+)
 from archgraph.spec.expr import Expr, ExprError, constant_value, parse
 from archgraph.spec.expr import compile as compile_expr
+from archgraph.spec.libraries import library_with
 from archgraph.spec.loops import LoopPlan, RegionPlan
 from archgraph.spec.model import Block, OpRef, Param
 from archgraph.spec.patterns import ShapePattern
@@ -126,7 +138,8 @@ class Compiler:
         try:
             return parse(raw)
         except ExprError as error:
-            self.fault("expr/syntax", shifted(container, key, error), f"`{raw}`: {error.message}", hint=error.hint)
+            at = place(container, key, error.offset, error.length)
+            self.fault("expr/syntax", at, error.message, hint=error.hint)
             return None
 
     def evaluator(self, raw: Any, container: Any, key: Any, refs: set[str]) -> tuple[bool, Any]:
@@ -137,12 +150,12 @@ class Compiler:
             parts = [self.evaluator(v, raw, k, refs) for k, v in enumerate(raw)]
             if all(c for c, _ in parts):
                 return True, tuple(v for _, v in parts)
-            return False, _ListFn(parts)
+            return False, ComputedList(parts)
         if isinstance(raw, YMap):
             items = {k: self.evaluator(v, raw, k, refs) for k, v in raw.items()}
             if all(c for c, _ in items.values()):
                 return True, {k: v for k, (_, v) in items.items()}
-            return False, _MapFn(items)
+            return False, ComputedMap(items)
         tree = self.expr(raw, container, key)
         if tree is None:
             return True, 0
@@ -150,7 +163,7 @@ class Compiler:
         if known:
             return True, value
         refs |= tree.names | tree.attrs
-        return False, _Fn(tree)
+        return False, Computed(tree, container, key)
 
     def text(self, raw: Any, container: Any, key: Any, refs: set[str]) -> tuple[bool, Any]:
         """(constant?, value or function) of a text slot; ``$name`` passes a param on."""
@@ -175,7 +188,7 @@ class Compiler:
                 if tree is None:
                     return True, 0
                 refs |= tree.names
-                return False, _Closed(tree)
+                return False, Closed(tree)
             return self.evaluator(raw, container, key, refs)
         return self.evaluator(raw, container, key, refs)
 
@@ -211,7 +224,7 @@ class Compiler:
             parts[str(k)] = self.attribute_of(target, str(k), v, raw, k, refs)
         if target is not None and all(c for c, _ in parts.values()):
             return True, OpRef(target, tuple(sorted((k, v) for k, (_, v) in parts.items())))
-        return False, _OpRefFn(target, word, parts)
+        return False, ComputedOp(target, word, parts)
 
     def attribute_of(
         self, target: Any, name: str, raw: Any, container: Any, key: Any, refs: set[str]
@@ -286,9 +299,9 @@ class Compiler:
         names = [*self.file.block_names(), *all_ops(), *[p for p, d in self.block.params.items() if d.kind == "op"]]
         near = did_you_mean(word, names)
         hint = f"did you mean `{near}`?" if near else None
-        library = _LIBRARIES.get(word)
+        library = library_with(word)
         if library is not None:
-            hint = f"`{word}` is a block of {library}: `uses: [{library}]`"
+            hint = f"`{word}` is a block of {library}: add it to `uses`"
         self.fault("op/unknown", span_of(container, key), f"there is no op or block called `{word}`", hint=hint)
         return None
 
@@ -402,7 +415,7 @@ class Compiler:
                         self.unknown_key(value, k, ("value", "when"), "an output")
                 if "when" in value:
                     tree = self.expr(value["when"], value, "when")
-                    when = _Fn(tree) if tree is not None else None
+                    when = Computed(tree, value, "when") if tree is not None else None
                 container, key = value, "value"
                 value = value["value"]
             one = self.ref(value, container, key)
@@ -602,7 +615,7 @@ class Compiler:
                         "`training` is known at run time only",
                         hint="write `switch: training` with two cases",
                     )
-                plan.condition = _Fn(tree)
+                plan.condition = Computed(tree, raw, "when")
                 refs |= tree.names
         if "else" in raw:
             other = raw["else"]
@@ -790,7 +803,7 @@ class Compiler:
         if tree is None:
             return None
         refs |= tree.names
-        return SwitchPlan(self.at(raw, "switch"), _Fn(tree), plans, given)
+        return SwitchPlan(self.at(raw, "switch"), Computed(tree, raw, "switch"), plans, given)
 
     def case(self, raw: Any, container: Any, key: Any) -> NodePlan | None:
         """A case: a node, or the name of a value."""
@@ -835,7 +848,7 @@ class Compiler:
         count = None
         if word == "repeat":
             const, value = self.evaluator(raw["repeat"], raw, "repeat", refs)
-            count = _Constant(value) if const else value
+            count = Constant(value) if const else value
         else:
             entries = raw[word]
             if not isinstance(entries, YMap):
@@ -890,22 +903,22 @@ class Compiler:
         """What a loop name runs over: an expression, a list, or a list of values."""
         if isinstance(raw, YList) and raw and all(isinstance(v, str) for v in raw):
             trees = [self.expr(v, raw, k) for k, v in enumerate(raw)]
-            plain = [t for t in trees if t is not None]
+            plain = [Computed(t, raw, k) for k, t in enumerate(trees) if t is not None]
             for t in plain:
                 refs |= t.names
-            return _Mixed([_Fn(t) for t in plain])
+            return LoopList(plain)
         if isinstance(raw, str):
             tree = self.expr(raw.replace(".*", "..."), container, key)
             if tree is None:
-                return _Constant(())
+                return Constant(())
             refs |= tree.names
             for part in _dotted(tree):
                 self.indexed.add(part)
             for n in tree.names:
                 self.indexed.add(n)
-            return _Source(tree)
+            return LoopSource(Computed(tree, container, key))
         const, value = self.evaluator(raw, container, key, refs)
-        return _Constant(value) if const else value
+        return Constant(value) if const else value
 
     def label(self, raw: Any, container: YMap) -> Callable[[Mapping[str, Any]], str] | None:
         """A ``label:`` template: text with ``${name}``."""
@@ -923,12 +936,6 @@ class Compiler:
 
 
 HIGHER: Final = frozenset({"scan", "vjp", "vmap"})
-_LIBRARIES: dict[str, str] = {}
-
-
-def register_library_block(block: str, library: str) -> None:
-    """Remember which shipped library has a block, for hints."""
-    _LIBRARIES[block] = library
 
 
 def prepared(cls: type[Op], attrs: Mapping[str, tuple[bool, Any, At]]) -> tuple[list[Any] | None, list[Any]]:
@@ -945,138 +952,6 @@ def prepared(cls: type[Op], attrs: Mapping[str, tuple[bool, Any, At]]) -> tuple[
         else:
             dynamic.append((a.index, a, getattr(value, "fn", value)))
     return values, dynamic
-
-
-class _Fn:
-    """A compiled expression that remembers its names."""
-
-    __slots__ = ("fn", "names", "tree")
-
-    def __init__(self, tree: Expr) -> None:
-        self.tree = tree
-        self.fn = compile_expr(tree)
-        self.names = tree.names
-
-    def __call__(self, env: Mapping[str, Any]) -> Any:
-        return self.fn(env)
-
-
-class _Closed:
-    """An expression kept as a tree, host names replaced when evaluated."""
-
-    __slots__ = ("names", "tree")
-
-    def __init__(self, tree: Expr) -> None:
-        self.tree = tree
-        self.names = tree.names
-
-    def __call__(self, env: Mapping[str, Any]) -> Any:
-        from archgraph.spec.constants import close_over
-
-        return close_over(self.tree, env)
-
-
-class _ListFn:
-    __slots__ = ("names", "parts")
-
-    def __init__(self, parts: list[tuple[bool, Any]]) -> None:
-        self.parts = parts
-        self.names = frozenset().union(*(getattr(v, "names", ()) for c, v in parts if not c))
-
-    def __call__(self, env: Mapping[str, Any]) -> Any:
-        return tuple(v if c else v(env) for c, v in self.parts)
-
-
-class _MapFn:
-    __slots__ = ("items", "names")
-
-    def __init__(self, items: dict[Any, tuple[bool, Any]]) -> None:
-        self.items = items
-        self.names = frozenset().union(*(getattr(v, "names", ()) for c, v in items.values() if not c))
-
-    def __call__(self, env: Mapping[str, Any]) -> Any:
-        return {k: (v if c else v(env)) for k, (c, v) in self.items.items()}
-
-
-class _OpRefFn:
-    __slots__ = ("names", "parts", "target", "word")
-
-    def __init__(self, target: Any, word: Any, parts: dict[str, tuple[bool, Any]]) -> None:
-        self.target = target
-        self.word = word
-        self.parts = parts
-        self.names = frozenset().union(*(getattr(v, "names", ()) for c, v in parts.values() if not c))
-
-    def __call__(self, env: Mapping[str, Any]) -> Any:
-        from archgraph.spec.values import tidy
-
-        target, preset = self.target, ()
-        if target is None:
-            held = env[self.word[1:]]
-            if not isinstance(held, OpRef):
-                raise OpError(f"`{self.word}` holds no op or block", "{op: …}", str(held))
-            target, preset = held.target, held.attrs
-        merged = {**dict(preset), **{k: tidy(v if c else v(env)) for k, (c, v) in self.parts.items()}}
-        return OpRef(target, tuple(sorted(merged.items(), key=lambda kv: kv[0])))
-
-
-class _Constant:
-    __slots__ = ("names", "value")
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-        self.names: frozenset[str] = frozenset()
-
-    def __call__(self, env: Mapping[str, Any]) -> Any:
-        return self.value
-
-
-class _Mixed:
-    """A list of names or expressions that a loop runs over; names may stand for tensors."""
-
-    __slots__ = ("items", "names")
-
-    def __init__(self, items: list[_Fn]) -> None:
-        self.items = items
-        self.names = frozenset().union(*(i.names for i in items))
-
-    def __call__(self, env: Mapping[str, Any]) -> Any:
-        from archgraph.spec.values import Values, is_value
-
-        found = [i(env) for i in self.items]
-        return Values(found) if found and all(is_value(v) for v in found) else tuple(found)
-
-
-class _Source:
-    """An expression, name or dotted reference that a loop runs over."""
-
-    __slots__ = ("fn", "names", "tree")
-
-    def __init__(self, tree: Expr) -> None:
-        self.tree = tree
-        self.names = tree.names
-        self.fn = compile_expr(tree)
-
-    def __call__(self, env: Mapping[str, Any]) -> Any:
-        from archgraph.spec.expr import Attr, Name, Splice
-        from archgraph.spec.values import Record, Turns, Values, host_lists, is_value
-
-        tree = self.tree.obj if isinstance(self.tree, Splice) else self.tree
-        if isinstance(tree, Name) and is_value(env.get(tree.name)):
-            return env[tree.name]
-        if isinstance(tree, Attr) and isinstance(tree.obj, Name) and is_value(env.get(tree.obj.name)):
-            value = env[tree.obj.name]
-            if isinstance(value, Turns):
-                value = value.turns
-            if isinstance(value, Record) and tree.name in value:
-                return value[tree.name]
-            if isinstance(value, Values) and all(isinstance(v, Record) and tree.name in v for v in value):
-                return Values(v[tree.name] for v in value)
-        lists = host_lists(tree.names, env)
-        found = self.fn({**env, **lists} if lists else env)
-        if lists and isinstance(found, (tuple, list)) and all(map(is_value, found)):
-            return Values(found)
-        return found
 
 
 class _Overlay:
@@ -1106,16 +981,6 @@ class _Overlay:
                 raise OpError(first.message, first.expected, first.found, first.hint)
             self.known[id(target)] = found
         return found
-
-
-def shifted(container: Any, key: Any, error: ExprError) -> Span | None:
-    """The place of an expression's fault inside its scalar, where the scalar stands on one line."""
-    span = span_of(container, key)
-    quoted = isinstance(container, (YMap, YList)) and key in container.quoted
-    if span.end_column is None:
-        return span
-    start = span.column + error.offset + (1 if quoted else 0)
-    return Span(span.file, span.line, start, start + max(1, error.length))
 
 
 def _is_chain(raw: YList) -> bool:

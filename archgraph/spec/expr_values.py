@@ -12,6 +12,7 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from archgraph.ir.diagnostics import Span
 from archgraph.ir.dim import Dim, eq, ne
 from archgraph.ir.real import Real, equal
 
@@ -44,7 +45,10 @@ _HOST: Final = (int, float, str, list, tuple, Mapping, type(None))  # bool is an
 
 
 class EvalError(Exception):
-    """An expression has no value. `offset` (code points) is where in its text, None where that is not known."""
+    """An expression has no value. `offset` (code points) is where in its text, None where that is not known; `at` is
+    the place in the file, where it is known."""
+
+    at: Span | None = None
 
     def __init__(self, message: str, offset: int | None = None) -> None:
         super().__init__(message, offset)
@@ -56,7 +60,9 @@ class EvalError(Exception):
 
 
 class UnknownName(Exception):
-    """The environment has no such name."""
+    """The environment has no such name. `offset` and `at` as in `EvalError`."""
+
+    at: Span | None = None
 
     def __init__(self, name: str, offset: int | None = None) -> None:
         super().__init__(name, offset)

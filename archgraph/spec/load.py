@@ -16,18 +16,13 @@ from archgraph.ops.base import OpError
 from archgraph.spec.compile import Compiler
 from archgraph.spec.elaborate import elaborate_root
 from archgraph.spec.frame import Session
+from archgraph.spec.libraries import shipped_libraries, specs_folder
 from archgraph.spec.model import Block, Input, SpecFile
 from archgraph.spec.parse import Parser
 from archgraph.spec.yaml import YMap, load_yaml, read_source, span_of
 
 _MAX_FILES: Final = 256
 _files: dict[tuple[str, int, int], SpecFile] = {}
-
-
-def specs_folder() -> Path:
-    """The folder of shipped specs: inside an installed package, else beside it in a checkout."""
-    inside = Path(__file__).resolve().parent.parent / "specs"
-    return inside if inside.is_dir() else inside.parent.parent / "specs"
 
 
 def shipped() -> dict[str, list[Path]]:
@@ -181,8 +176,8 @@ def find_library(name: str, file: str, span: Span | None) -> str:
             ):
                 raise SpecError(Diagnostic("uses/path", span, f"`{name}` leads outside the folder of the spec"))
             return candidate
-    known = sorted(p.relative_to(shipped_root).as_posix() for p in Path(shipped_root).glob("blocks/*.yaml"))
-    near = did_you_mean(suffixed, known)
+    known = shipped_libraries()
+    near = did_you_mean(name, known)
     raise SpecError(
         Diagnostic(
             "uses/unknown",
@@ -400,7 +395,7 @@ def setting_value(file: SpecFile, name: str, value: Any, faults: Collector) -> A
         tree = load_yaml(f"{name}: {value}" if value.strip() else f"{name}: null", f"--set {name}")
         return _from_tree(file, p, tree, name, faults)
     if isinstance(value, (YMap, dict)) and p.may_hold_op and "op" in value:
-        tree = value if isinstance(value, YMap) else load_yaml(f"{name}: {_flow(value)}", f"--set {name}")[name]
+        tree = value if isinstance(value, YMap) else _written({name: value}, f"--set {name}")[name]
         holder = YMap("--set")
         holder[name] = tree
         holder.pos[name] = ((0, 0, 0, 0), (0, 0, 0, 0))
@@ -569,7 +564,7 @@ def block_graph(spec: Spec, name: str, inputs: Mapping[str, Any], args: Mapping[
     faults = Collector()
     for key, value in list(given.items()):
         if key in block.params and isinstance(value, (dict, YMap)) and "op" in value:
-            holder = load_yaml(f"{key}: {_flow(value)}", f"{key}")
+            holder = _written({key: value}, key)
             refs: set[str] = set()
             _, given[key] = Compiler(Block("", spec.file, None, root=True), faults).opref(
                 holder[key], holder, key, refs
@@ -585,12 +580,12 @@ def block_graph(spec: Spec, name: str, inputs: Mapping[str, Any], args: Mapping[
     return frame.nodes[-1].callee
 
 
-def _flow(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{k}: {_flow(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_flow(v) for v in value) + "]"
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+def _written(value: Mapping[str, Any], name: str) -> YMap:
+    """Data as if it had been read from a file called ``name``."""
+    from archgraph.spec.yaml_dump import dump_yaml
+
+    tree: YMap = load_yaml(dump_yaml(value), name)
+    return tree
 
 
 Size = Num

@@ -138,7 +138,7 @@ class Local:
 
 
 class Block:
-    """A block or graph definition. ``root`` marks a graph of the file: it sees the file's params and has one instance."""
+    """A block or graph definition. ``root`` marks a graph of the file: it sees the file's params, and is there once."""
 
     __slots__ = (
         "doc",

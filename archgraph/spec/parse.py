@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
 from archgraph.ir.diagnostics import Collector, Diagnostic, Span, SpecError, did_you_mean
 from archgraph.ops.plugins import missing
-from archgraph.spec.compile import Compiler, _Fn, bad_name
+from archgraph.spec.compile import Compiler, bad_name
+from archgraph.spec.evaluators import Computed, Constant, NamesOnly
 from archgraph.spec.expr import BoolOp, Expr
 from archgraph.spec.loops import LoopPlan
 from archgraph.spec.model import PARAM_TYPES, Block, Input, Local, Param, SpecFile
@@ -338,8 +339,8 @@ class Parser:
                 self.faults.error("name/taken", span_of(raw, name, key=True), f"`{name}` is a param already")
             refs: set[str] = set()
             const, fn = compiler.evaluator(value, raw, name, refs)
-            tree = _Names(frozenset(refs))
-            found.append(Local(name, tree, _Const(fn) if const else fn, span_of(raw, name)))  # type: ignore[arg-type]
+            tree = NamesOnly(frozenset(refs))
+            found.append(Local(name, tree, Constant(fn) if const else fn, span_of(raw, name)))  # type: ignore[arg-type]
         return tuple(found)
 
     def requires(self, raw: Any, container: YMap, block: Block) -> tuple[Local, ...]:
@@ -360,10 +361,8 @@ class Parser:
             if tree is None:
                 continue
             parts = tree.values if isinstance(tree, BoolOp) and tree.op == "and" else (tree,)
-            for part in parts:
-                found.append(
-                    Local("", part, _Fn(part), span_of(item, "that"), item["why"], bool(item.get("warn", False)))
-                )
+            at, warn = span_of(item, "that"), bool(item.get("warn", False))
+            found += [Local("", part, Computed(part, item, "that"), at, item["why"], warn) for part in parts]
         return tuple(found)
 
     def inputs(self, raw: Any, container: YMap, block: Block) -> dict[str, Input]:
@@ -402,7 +401,7 @@ class Parser:
                 if isinstance(value.get("each"), YMap):
                     for k, v in value["each"].items():
                         const, fn = compiler.evaluator(v, value["each"], k, set())
-                        each.append((str(k), _Const(fn) if const else fn))
+                        each.append((str(k), Constant(fn) if const else fn))
                 if "at" in value:
                     example = _example(compiler, value, "at")
                 from archgraph.ir.types import DTYPE_BYTES
@@ -447,26 +446,6 @@ def _example(compiler: Compiler, container: Any, key: Any) -> tuple[Any, ...] | 
         else:
             sizes.append(compiler.evaluator(v, raw, k, set())[1])
     return tuple(sizes)
-
-
-class _Names:
-    """Stands for an expression where only its free names matter."""
-
-    __slots__ = ("names",)
-
-    def __init__(self, names: frozenset[str]) -> None:
-        self.names = names
-
-
-class _Const:
-    __slots__ = ("names", "value")
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-        self.names: frozenset[str] = frozenset()
-
-    def __call__(self, env: Mapping[str, Any]) -> Any:
-        return self.value
 
 
 def _frozen(value: Any) -> Any:
@@ -567,9 +546,7 @@ def takes_above(plan: NodePlan) -> bool:
         return plan.given is None
     if isinstance(plan, LoopPlan):
         return plan.given is None and takes_above(plan.body)
-    if isinstance(plan, ScanPlan):
-        return False
-    return True
+    return not isinstance(plan, ScanPlan)
 
 
 Reader = Callable[[str], "str"]

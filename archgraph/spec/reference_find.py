@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from archgraph.ir.diagnostics import SpecError
-from archgraph.spec.load import parse_file, shipped, specs_folder
+from archgraph.spec.libraries import specs_folder
+from archgraph.spec.load import parse_file, shipped
 from archgraph.spec.reference import Reference
 from archgraph.spec.reference_parse import references
 

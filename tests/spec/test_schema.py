@@ -12,7 +12,7 @@ from jsonschema.exceptions import best_match
 from archgraph.ops.base import Op, all_ops
 from archgraph.report.claims import _KEYS as CLAIM_KEYS
 from archgraph.spec import schema
-from archgraph.spec.load import specs_folder
+from archgraph.spec.libraries import specs_folder
 from archgraph.spec.reference_parse import ENTRY_KEYS
 from archgraph.spec.yaml import load_yaml, read_source
 from tools.schema import TARGET

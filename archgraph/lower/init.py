@@ -58,8 +58,13 @@ def fill_(tensor: Tensor, law: str, args: Mapping[str, Any], generator: torch.Ge
     """Fill a tensor by a law of `archgraph.ops.kinds.INITIALISERS`, or with the numbers of a ``literal``.
 
     ``a`` and ``b`` of ``trunc_normal`` are absolute, as in torch and timm: with ``std`` 0.02 the default bounds ±2 lie
-    a hundred sigmas out. Where no draw can reach the bounds a plain normal is drawn, in about half the time.
+    a hundred sigmas out. Where no draw can reach the bounds a plain normal is drawn, in about half the time. With
+    ``stack`` the law is that of each tensor along so many leading axes.
     """
+    if args.get("stack"):
+        for part in tensor.flatten(0, int(args["stack"]) - 1):
+            fill_(part, law, {name: value for name, value in args.items() if name != "stack"}, generator)
+        return
     match law:
         case "zeros":
             tensor.zero_()

@@ -317,6 +317,11 @@ INITIALISERS: Final[dict[str, dict[str, float | None]]] = {
     "dirac": {},
 }
 
+#: Laws that look at a tensor's axes; ``stack`` leading axes of these hold tensors drawn one by one.
+STACKED: Final = frozenset(
+    {"xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal", "orthogonal", "eye", "dirac"}
+)
+
 Init = tuple[str, tuple[tuple[str, Any], ...]]
 
 
@@ -324,7 +329,8 @@ class InitKind(Kind):
     """How a weight starts: ``zeros`` or ``{normal: {std: 0.02}}``.
 
     ``fan`` of the Kaiming laws is 0 for fan_in and 1 for fan_out; their gain is that of leaky ReLU with slope ``a``
-    (``a: 0`` is ReLU), as in ``torch.nn.init``.
+    (``a: 0`` is ReLU), as in ``torch.nn.init``. Laws of a tensor's axes take ``stack`` too: so many leading axes hold
+    tensors of their own, each drawn by itself (the memories of several heads).
     """
 
     slot = "tree"
@@ -347,7 +353,7 @@ class InitKind(Kind):
             if len(known) != 1:
                 raise AttributeValueError(f"a mapping of {', '.join(known) or 'nothing'} under {name}", given)
             given = {next(iter(known)): given}
-        unknown = [k for k in given if k not in known]
+        unknown = [k for k in given if k not in known and not (k == "stack" and name in STACKED)]
         if unknown:
             raise AttributeValueError(f"{name} to take {', '.join(known) or 'nothing'}", unknown[0])
         merged = {**known, **given}
@@ -359,7 +365,7 @@ class InitKind(Kind):
     def written(self, value: Init) -> Any:
         name, args = value
         known = INITIALISERS[name]
-        own = {k: v for k, v in args if v != known[k]}
+        own = {k: v for k, v in args if v != known.get(k, 0)}
         return {name: own} if own else name
 
     def schema(self) -> dict[str, Any]:
@@ -374,7 +380,7 @@ class InitKind(Kind):
                     "properties": {
                         name: {
                             "type": ["object", "number", "string"],
-                            "properties": {k: _NUMBER.schema() for k in args},
+                            "properties": {k: _NUMBER.schema() for k in (*args, *["stack"] * (name in STACKED))},
                             "additionalProperties": False,
                         }
                         for name, args in INITIALISERS.items()

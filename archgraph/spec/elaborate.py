@@ -259,7 +259,7 @@ def add_call(
     if block is not None and args is not None:
         f.made[own] = Made(block, args)
     value = rebuild(result.structure, iter(f.refs(index)))
-    if isinstance(value, Record) and len(value) == 1:
+    if type(value) is Record and len(value) == 1:
         return next(iter(value.values()))
     return value
 

@@ -28,13 +28,16 @@ from archgraph.spec.expr import (
     literal,
 )
 from archgraph.spec.frame import Frame
-from archgraph.spec.values import UNKNOWN, Record, Ref, Turns, Values, flatten, is_value
+from archgraph.spec.values import UNKNOWN, Record, Ref, Turns, Values, Weights, flatten, is_value, template
 
 
 class _Closer:
-    def __init__(self, f: Frame, it: Any) -> None:
+    def __init__(self, f: Frame, it: Any, record: Weights | None = None, number: int = 0) -> None:
         self.f = f
         self.it = it
+        #: Records of weights alike stand for their tensor of this number.
+        self.record = record
+        self.number = number
         self.operands: dict[str, Ref | Any] = {}
         self.by_ref: dict[Any, str] = {}
 
@@ -76,6 +79,8 @@ class _Closer:
             value = self.lookup(e)
             if isinstance(value, Turns):
                 value = value.last
+            if self.record is not None or isinstance(value, Weights):
+                value = self.tensor(value, e)
             if value is UNKNOWN or isinstance(value, Ref):
                 return self.operand(str(e).replace(".", "_"), value)
             if isinstance(value, Record) and value:
@@ -105,6 +110,19 @@ class _Closer:
         if isinstance(e, (BoolOp, Index, ListExpr, Comprehension, Splice)):
             raise OpError(f"`{e}` can't stand in a formula over tensors")
         raise OpError(f"`{e}` can't stand in a formula")
+
+    def tensor(self, value: Any, e: Expr) -> Any:
+        """The tensor of a record, or of a list as long, that this formula is about."""
+        from archgraph.spec.plan import OverWeights
+
+        if self.record is None:
+            raise OverWeights([value])
+        if isinstance(value, Weights):
+            if template(value) != template(self.record):
+                raise OpError(f"records of weights in one formula must be alike; `{e}` differs")
+        elif not (isinstance(value, (Values, Record)) and len(value) == len(list(flatten(self.record)))):
+            return value
+        return [r for _, r in flatten(value)][self.number]
 
     def is_host(self, e: Expr) -> bool:
         """Whether nothing in ``e`` is a tensor."""
@@ -141,18 +159,22 @@ class _Closer:
         return [self.operand(f"{base}_{k}", r) for k, (_, r) in enumerate(flatten(value))]
 
 
-def close(f: Frame, tree: Expr, it: Any) -> tuple[Expr, tuple[str, ...], tuple[Any, ...]]:
+def close(
+    f: Frame, tree: Expr, it: Any, record: Weights | None = None, number: int = 0
+) -> tuple[Expr, tuple[str, ...], tuple[Any, ...]]:
     """The formula over operand names only, these names, and their values.
 
     Raises
     ------
+    OverWeights
+        If it is about a record of weights, and neither it nor which of its tensors is meant was given.
     OpError
         For lists, texts and forms that tensors can't take.
     """
     if isinstance(it, Turns):
         it = it.last
-    if isinstance(it, Record) and it:
+    if isinstance(it, Record) and it and not isinstance(it, Weights):
         it = next(iter(it.values()))
-    closer = _Closer(f, it)
+    closer = _Closer(f, it, record, number)
     closed = closer.close(tree)
     return closed, tuple(closer.operands), tuple(closer.operands.values())

@@ -395,13 +395,13 @@ class LoopPlan(NodePlan):
         values = Values(rebuild(template(v), outs) for v in found)
         if isinstance(total, Turns):
             return Turns(values[-1], values)
-        if values and all(isinstance(v, Record) for v in values):
+        if values and all(type(v) is Record for v in values):
             return Record((k, Values(v[k] for v in values)) for k in values[0])
         return values
 
     def _carry(self, inner: Frame, got: Any, before: Any) -> Any:
         """Outputs rebind outer names that they bear; a single value is what the next turn takes."""
-        if isinstance(got, Record):
+        if type(got) is Record:
             for n, v in got.items():
                 if n in inner.env and is_value(inner.env[n]):
                     inner.env[n] = v
@@ -440,7 +440,7 @@ class LoopPlan(NodePlan):
         assert SharePlan is not None
         if UNKNOWN in found:
             return UNKNOWN
-        if found and all(isinstance(v, Record) for v in found):
+        if found and all(type(v) is Record for v in found):
             return Record((k, Values(v[k] for v in found)) for k in found[0])
         return found
 

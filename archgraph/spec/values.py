@@ -28,6 +28,12 @@ class Record(dict[str, Any]):
     __slots__ = ()
 
 
+class Weights(Record):
+    """The weights of a block as values, by the segments of their paths; an op on it acts on every tensor of it."""
+
+    __slots__ = ()
+
+
 class Values(list[Any]):
     """A list of values; apart from host lists, so that a mix-up is noticed."""
 
@@ -94,20 +100,22 @@ def template(value: Any) -> Any:
     if isinstance(value, Values):
         return ("list", tuple(template(v) for v in value))
     if isinstance(value, Record):
-        return ("record", tuple((k, template(v)) for k, v in value.items()))
+        kind = "weights" if isinstance(value, Weights) else "record"
+        return (kind, tuple((k, template(v)) for k, v in value.items()))
     if isinstance(value, Turns):
         return template(value.last)
     return None
 
 
-def rebuild(structure: Any, refs: Iterator[Ref]) -> Any:
+def rebuild(structure: Any, refs: Iterator[Any]) -> Any:
     """The inverse of `template` and `flatten`."""
     if structure is None:
         return next(refs)
     kind, items = structure
     if kind == "list":
         return Values(rebuild(s, refs) for s in items)
-    return Record((k, rebuild(s, refs)) for k, s in items)
+    made = Weights if kind == "weights" else Record
+    return made((k, rebuild(s, refs)) for k, s in items)
 
 
 def holds_unknown(value: Any) -> bool:

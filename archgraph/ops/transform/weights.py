@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from archgraph.ir.graph import Graph, Node, ValueRef
 from archgraph.ir.types import TensorType
-from archgraph.ops.base import Op, fail
-from archgraph.ops.binding import own_weights
+from archgraph.ops.base import Op, Weight, fail
+from archgraph.ops.binding import bind_weight, own_weights
 from archgraph.ops.higher import GetWeight
 from archgraph.ops.source import Parameter
 from archgraph.ops.transform.builder import Builder, Value
@@ -16,10 +16,10 @@ from archgraph.ops.transform.turns import rolled_out
 
 
 class Opened(NamedTuple):
-    """``graph`` takes its weights behind its own inputs, in the order of ``paths``."""
+    """``graph`` takes its weights behind its own inputs, in the order of ``weights``: by path, as declared."""
 
     graph: Graph
-    paths: tuple[str, ...]
+    weights: tuple[tuple[str, Weight], ...]
 
 
 def weights_as_inputs(graph: Graph) -> Opened:
@@ -45,7 +45,7 @@ class _Opening:
         self.values: dict[ValueRef, Value] = {}
         #: Weights by path from this graph, whether or not they became inputs.
         self.held: dict[str, Value] = {}
-        self.paths: list[str] = []
+        self.weights: list[tuple[str, Weight]] = []
 
     def run(self) -> Opened:
         for k, (name, t) in enumerate(self.graph.inputs):
@@ -54,12 +54,12 @@ class _Opening:
             for out, value in enumerate(self.node(rolled_out(node))):
                 self.values[(k, out)] = value
         outputs = tuple((name, self.values[ref].ref) for name, ref in self.graph.outputs)
-        return Opened(self.b.finish(outputs, self.graph), tuple(self.paths))
+        return Opened(self.b.finish(outputs, self.graph), tuple(self.weights))
 
-    def weight(self, path: str, t: TensorType) -> Value:
+    def weight(self, path: str, weight: Weight) -> Value:
         """The input for the weight at a path."""
-        self.paths.append(path)
-        found = self.held[path] = self.b.input(path, t)
+        self.weights.append((path, weight))
+        found = self.held[path] = self.b.input(path, TensorType(weight.dtype, weight.shape))
         return found
 
     def node(self, node: Node) -> tuple[Value, ...]:
@@ -86,7 +86,7 @@ class _Opening:
             if owner is not None:
                 found.append((w.name, self.held[owner + tail]))
             else:
-                found.append((w.name, self.weight(node.name + tail, TensorType(w.dtype, w.shape))))
+                found.append((w.name, self.weight(node.name + tail, w)))
         if isinstance(node.op, Parameter):
             return (found[0][1],)
         weights = tuple((w, v.ref) for w, v in found)
@@ -97,15 +97,15 @@ class _Opening:
     ) -> tuple[Value, ...]:
         inner = weights_as_inputs(node.callee)
         more: list[ValueRef] = []
-        types = inner.graph.inputs[len(node.callee.inputs) :]
-        for path, (_, t) in zip(inner.paths, types, strict=True):
+        late = dict(node.late)
+        for path, weight in inner.weights:
             ref = given.get(path)
             if ref is not None:
                 more.append(self.values[ref].ref)
             elif owner is not None:
                 more.append(self.held[f"{owner}.{path}"].ref)
             else:
-                more.append(self.weight(f"{node.name}.{path}", t).ref)
+                more.append(self.weight(f"{node.name}.{path}", bind_weight(weight, late)).ref)
         kept = tuple((name, value) for name, value in node.late if name in inner.graph.late)
         return self.b.add(
             node.replace(inputs=(*inputs, *more), callees=(inner.graph,), late=kept, share=None, weights=())

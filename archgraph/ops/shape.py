@@ -150,8 +150,8 @@ def _tail(group: Group, new: set[str], old: Group) -> str:
 class Flatten(Op, name="flatten"):
     """Merge the axes `start_dim` … `end_dim` into one: [B, C, H, W] → [B, C·H·W]; the merged axis is a grid of them."""
 
-    start_dim: int = attr(AXIS, 1, doc="first axis to merge")
-    end_dim: int = attr(AXIS, -1, doc="last axis to merge")
+    start_dim: int = attr(AXIS, 1, doc="first axis to merge", draw=[0])
+    end_dim: int = attr(AXIS, -1, doc="last axis to merge", draw=[-1])
     operands = (operand("x", dtype="any"),)
     free = True
     view = True

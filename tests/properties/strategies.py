@@ -11,7 +11,7 @@ from archgraph.ir.dim import Cond
 from archgraph.ir.graph import Graph, Node, ValueRef
 from archgraph.ir.types import TensorType
 from archgraph.ops.base import AttributeValueError, Op, OpError, Operand, all_ops, check_operands
-from archgraph.ops.kinds import BoolKind, FloatKind, InitKind, IntKind, IntsKind, Kind, ListKind, OptionalKind, WordKind
+from archgraph.ops.kinds import BoolKind, FloatKind, InitKind, IntKind, IntsKind, Kind, ListKind, MapKind, OptionalKind, WordKind
 
 MAX_NUMEL = 2**14
 ATTEMPTS = 6
@@ -57,7 +57,14 @@ def by_kind(draw: Any, kind: Kind) -> Any:
         return draw(st.sampled_from([0.5, 1.0, 0.1]))
     if isinstance(kind, ListKind):
         return [by_kind(draw, kind.item)]
+    if isinstance(kind, MapKind):
+        return {}
     raise Rejected(f"nothing is known of {kind}")
+
+
+#: What is drawn although it may be left out, and what is left out: one of a pair that excludes or needs the other.
+ALWAYS = {("interpolate", "size")}
+NEVER = {("rotary", "freqs")}
 
 
 def attributes(draw: Any, op: type[Op], types: tuple[TensorType, ...]) -> dict[str, Any]:
@@ -66,7 +73,7 @@ def attributes(draw: Any, op: type[Op], types: tuple[TensorType, ...]) -> dict[s
     seen: dict[str, Any] = {}
     for a in op.attributes:
         seen[a.name] = a.default
-        if not a.required and draw(st.booleans()):
+        if not a.required and (op.op_name, a.name) not in ALWAYS and draw(st.booleans()):
             continue
         if callable(a.draw):
             value = a.draw(draw, types, seen)
@@ -113,11 +120,11 @@ class Builder:
         letters: dict[str, int] = {}
         before = len(self.inputs)
         for k, o in enumerate(op.operands):
-            if o.optional and draw(st.booleans()):
+            if o.optional and ((name, o.name) in NEVER or draw(st.booleans())):
                 refs.append(None)
                 types.append(None)
                 continue
-            for _ in range(draw(st.integers(1, 2)) if o.variadic else 1):
+            for _ in range(draw(st.integers(2, 3)) if o.variadic else 1):
                 first = types[0] if types else None
                 wanted = operand_type(draw, name, o, first, letters)
                 ref, t = self.take(draw, op, k, o, wanted)
@@ -147,7 +154,9 @@ class Builder:
         fitting = [
             (ref, t)
             for ref, t in reversed(self.values())
-            if t.rank and fits(op, k, t) and (k == 0 and not o.variadic or t == wanted)
+            if t.rank >= max(1, len(named_axes(o)))
+            and fits(op, k, t)
+            and (t == wanted or (k == 0 and not o.variadic and op.op_name not in RELATED))
         ]
         if fitting and draw(st.integers(0, 3)):
             return draw(st.sampled_from(fitting[:6]))
@@ -167,48 +176,85 @@ sizes = st.sampled_from([4, 6, 8, 12])
 _DTYPES = {"float": "float", "int": "int64", "bool": "bool", "complex": "complex", "number": "float", "any": "float"}
 
 
+def named_axes(o: Operand) -> list[str]:
+    """The letters of an operand's pattern."""
+    return [a for a in o.pattern.split() if a != "..."]
+
+
 def operand_type(draw: Any, name: str, o: Operand, first: TensorType | None, letters: dict[str, int]) -> TensorType:
     """A type that fits the operand's pattern; letters that earlier operands bound keep their size."""
     dtype = _DTYPES[o.dtype]
-    if first is not None and name in RELATED:
-        return RELATED[name](draw, first, letters)
-    if "..." in o.pattern:
+    if name in RELATED:
+        return RELATED[name](draw, o, first, letters)
+    words = o.pattern.split()
+    if words == ["..."]:
+        return TensorType(dtype, (first or draw(input_types())).shape)
+    named = [letters.get(a) or (int(a) if a.isdigit() else draw(sizes)) for a in named_axes(o)]
+    if words[0] != "..." and len(words) > 1 and "B" in words[0] and "B" not in letters:
+        named[0] = draw(st.integers(2, 3))
+    if "..." in words:
+        at = words.index("...")
         if first is not None:
-            return TensorType(dtype, first.shape)
-        return TensorType(dtype, draw(input_types()).shape)
-    shape = [letters.get(a) or (int(a) if a.isdigit() else draw(sizes)) for a in o.pattern.split()]
-    if shape and first is None and "B" in o.pattern.split():
-        shape[0] = draw(st.integers(2, 3))
-    return TensorType(dtype, shape)
+            extra = list(first.shape[: max(first.rank - len(named), 0)]) if at == 0 else list(first.shape[len(named) :])
+        else:
+            extra = [draw(st.integers(2, 3)) for _ in range(draw(st.integers(0, max(0, 4 - len(named)))))]
+        named[at:at] = extra
+    return TensorType(dtype, named)
 
 
 def bind(o: Operand, t: TensorType, letters: dict[str, int]) -> None:
     """Remember the sizes of an operand's named axes."""
-    names = o.pattern.split()
-    if "..." in names:
-        return
-    for a, d in zip(names, t.shape, strict=False):
+    words = o.pattern.split()
+    if "..." not in words:
+        pairs = list(zip(words, t.shape, strict=False))
+    else:
+        at = words.index("...")
+        pairs = list(zip(words[:at], t.shape, strict=False))
+        pairs += list(zip(reversed(words[at + 1 :]), reversed(t.shape), strict=False))
+    for a, d in pairs:
         if isinstance(d, int):
             letters.setdefault(a, d)
 
 
-def _columns(draw: Any, first: TensorType, letters: dict[str, int]) -> TensorType:
+def _matmul(draw: Any, o: Operand, first: TensorType | None, letters: dict[str, int]) -> TensorType:
+    if first is None:
+        return draw(input_types())
     if first.rank == 1:
         return TensorType("float", (first.shape[0], draw(sizes)))
     return TensorType("float", (*first.shape[:-2], first.shape[-1], draw(sizes)))
 
 
-def _keys(draw: Any, first: TensorType, letters: dict[str, int]) -> TensorType:
-    rows = letters.setdefault("keys", draw(sizes))
-    return TensorType("float", (*first.shape[:-2], rows, first.shape[-1]))
-
-
-def _grid(draw: Any, first: TensorType, letters: dict[str, int]) -> TensorType:
+def _grid_sample(draw: Any, o: Operand, first: TensorType | None, letters: dict[str, int]) -> TensorType:
+    if first is None:
+        return TensorType("float", (2, *(draw(sizes) for _ in range(draw(st.integers(3, 4))))))
     return TensorType("float", (first.shape[0], *(4,) * (first.rank - 2), first.rank - 2))
 
 
-#: Second operands whose shape follows from the first in a way that no pattern says.
-RELATED: dict[str, Any] = {"matmul": _columns, "scaled_dot_product_attention": _keys, "grid_sample": _grid}
+def _pairs(draw: Any, o: Operand, first: TensorType | None, letters: dict[str, int]) -> TensorType:
+    return TensorType("float", (*draw(input_types()).shape, 2))
+
+
+def _shuffled(draw: Any, o: Operand, first: TensorType | None, letters: dict[str, int]) -> TensorType:
+    return TensorType("float", (2, 4 * draw(st.integers(1, 3)), draw(sizes), draw(sizes)))
+
+
+def _series(draw: Any, o: Operand, first: TensorType | None, letters: dict[str, int]) -> TensorType:
+    return TensorType("float", (2, *(draw(sizes) for _ in range(draw(st.integers(1, 2))))))
+
+
+def _map(draw: Any, o: Operand, first: TensorType | None, letters: dict[str, int]) -> TensorType:
+    return TensorType("float", (2, *(draw(sizes) for _ in range(draw(st.integers(2, 3))))))
+
+
+#: Operands whose shape follows from rules that no pattern says.
+RELATED: dict[str, Any] = {
+    "matmul": _matmul,
+    "grid_sample": _grid_sample,
+    "view_as_complex": _pairs,
+    "pixel_shuffle": _shuffled,
+    "batch_norm1d": _series,
+    "interpolate": _map,
+}
 
 
 @st.composite

@@ -62,6 +62,9 @@ def by_kind(draw: Any, kind: Kind) -> Any:
     raise Rejected(f"nothing is known of {kind}")
 
 
+#: Transforms take real numbers of the model's dtype; their operand is declared without a dtype.
+OF_REALS = {"rfft", "rfft2", "fft", "fft2", "ifft", "ifft2", "irfft", "irfft2"}
+
 #: What is drawn although it may be left out, and what is left out: one of a pair that excludes or needs the other.
 ALWAYS = {("interpolate", "size")}
 NEVER = {("rotary", "freqs")}
@@ -156,6 +159,7 @@ class Builder:
             for ref, t in reversed(self.values())
             if t.rank >= max(1, len(named_axes(o)))
             and fits(op, k, t)
+            and not (o.dtype == "any" and t.dtype in ("complex", "float64") and op.op_name in OF_REALS)
             and (t == wanted or (k == 0 and not o.variadic and op.op_name not in RELATED))
         ]
         if fitting and draw(st.integers(0, 3)):

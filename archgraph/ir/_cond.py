@@ -19,7 +19,7 @@ Relation: TypeAlias = Literal["eq", "ne", "lt", "le", "divides"]
 class SymbolicTruth(TypeError):
     """A plain value or a truth value was asked of a symbolic integer that does not decide it.
 
-    ``cond`` is the undecided condition, or None where a number was wanted; ``at`` the place in a file where that is known.
+    ``cond`` is the undecided condition, or None where a number was wanted; ``at`` the place in a file, where known.
     """
 
     cond: Cond | None

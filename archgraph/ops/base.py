@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final, NamedTuple, NoReturn, Protocol
 
+from archgraph.ir.diagnostics import Span
 from archgraph.ir.dim import Cond, Num
 from archgraph.ir.real import Late, NeedsValue, Real, free, late_names
 from archgraph.ir.types import DTYPE_BYTES, TensorType, is_float, is_int
@@ -13,13 +14,21 @@ from archgraph.ops.kinds import AttributeValueError, Init, IntKind, Kind
 
 
 class OpError(Exception):
-    """An op can't take these operands or attributes; becomes a diagnostic at the node."""
+    """An op can't take these operands or attributes; becomes a diagnostic at the node, or at ``at``."""
 
-    def __init__(self, message: str, expected: str | None = None, found: str | None = None, hint: str | None = None):
+    def __init__(
+        self,
+        message: str,
+        expected: str | None = None,
+        found: str | None = None,
+        hint: str | None = None,
+        at: Span | None = None,
+    ):
         super().__init__(message)
         self.expected = expected
         self.found = found
         self.hint = hint
+        self.at = at
 
 
 class Context(Protocol):

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 from archgraph.ir.diagnostics import Diagnostic, SpecError, did_you_mean
 from archgraph.ir.dim import Dim, Num, sym
 from archgraph.ir.types import TensorType
+from archgraph.ops.base import OpError
 from archgraph.spec.expr import compile
 from archgraph.spec.frame import FAULTS
 from archgraph.spec.load import Spec, checked_settings, sizes_to_params
@@ -190,13 +191,15 @@ def _filled(i: Input, example: Any, env: dict[str, Any]) -> tuple[Num, ...]:
     """An example, with the sizes that are known already in place of its own."""
     sizes = [size(env) if callable(size) else size for size in example]
     axes = i.pattern.axes
-    if i.pattern.rest is not None or len(axes) != len(sizes):
-        return tuple(sizes)
-    for k, axis in enumerate(axes):
-        if axis.kind == "name":
-            known = env.get(axis.name)
-            if known is None:
-                env[axis.name] = sizes[k]
-            else:
-                sizes[k] = known
+    if i.pattern.rest is None and len(axes) == len(sizes):
+        for k, axis in enumerate(axes):
+            if axis.kind == "name":
+                known = env.get(axis.name)
+                if known is None:
+                    env[axis.name] = sizes[k]
+                else:
+                    sizes[k] = known
+    for size in sizes:
+        if not isinstance(size, (int, Dim)) or isinstance(size, bool):
+            raise OpError(f"{size!r} is no size")
     return tuple(sizes)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from archgraph.ir.diagnostics import Collector, Span, did_you_mean
-from archgraph.ir.reserved import RESERVED
+from archgraph.ir.reserved import RESERVED, can_name
 from archgraph.ops.base import AttributeValueError, Op, OpError, all_ops, get_op
 from archgraph.ops.kinds import Kind
 from archgraph.spec.evaluators import (
@@ -25,6 +25,7 @@ from archgraph.spec.expr import Expr, ExprError, constant_value, parse
 from archgraph.spec.expr import compile as compile_expr
 from archgraph.spec.libraries import library_with
 from archgraph.spec.loops import LoopPlan, RegionPlan
+from archgraph.spec.mapped import MappedPlan, VjpPlan
 from archgraph.spec.model import Block, OpRef, Param
 from archgraph.spec.patterns import ShapePattern
 from archgraph.spec.plan import (
@@ -42,11 +43,29 @@ from archgraph.spec.plan import (
     SwitchPlan,
     ValuePlan,
 )
-from archgraph.spec.regions import ScanPlan, TrainingPlan
+from archgraph.spec.regions import TrainingPlan
+from archgraph.spec.scan import ScanPlan
+from archgraph.spec.weights import WeightsPlan
 from archgraph.spec.yaml import YList, YMap, span_of
 
 META: Final = frozenset(
-    {"op", "in", "when", "else", "as", "shape", "unused", "frozen", "repeat", "for", "each", "map", "label", "weights"}
+    {
+        "op",
+        "in",
+        "when",
+        "else",
+        "as",
+        "shape",
+        "unused",
+        "frozen",
+        "repeat",
+        "for",
+        "each",
+        "map",
+        "label",
+        "weights",
+        "vmap",
+    }
 )
 FORMS: Final = ("op", "formula", "residual", "switch", "share", "graph", "list")
 FORM_KEYS: Final[dict[str, frozenset[str]]] = {
@@ -62,6 +81,8 @@ FORM_KEYS: Final[dict[str, frozenset[str]]] = {
     "graph": frozenset(
         {
             "graph",
+            "inputs",
+            "vmap",
             "outputs",
             "carry",
             "in",
@@ -95,6 +116,16 @@ def bad_name(name: Any) -> str | None:
     if name in LANGUAGE_WORDS:
         return f"`{name}` is a word of the language"
     return None
+
+
+def node_name(key: Any) -> Any:
+    """A node's key as its name: whole numbers, which name turns written out, as text."""
+    return str(key) if type(key) is int and key >= 0 else key
+
+
+def bad_node(name: Any) -> str | None:
+    """Why a name can't be a node; None if it can."""
+    return None if isinstance(name, str) and name.isdecimal() and can_name(name) else bad_name(name)
 
 
 class Compiler:
@@ -292,6 +323,8 @@ class Compiler:
             return None
         found = self.file.find(word)
         if found is not None:
+            if found.pending is not None:
+                found.pending()
             return found
         cls = get_op(word)
         if cls is not None:
@@ -313,6 +346,7 @@ class Compiler:
         if isinstance(raw, (YMap, YList)):
             plan = self.node(raw, container, key, None)
             return None if plan is None else RefPlan("", inline=plan, span=span)
+        raw = node_name(raw)
         if not isinstance(raw, str):
             self.fault("in/form", span, "`in` names values", expected="a name, or a list of names", found=str(raw))
             return None
@@ -324,7 +358,8 @@ class Compiler:
                 break
         words = text.split(".")
         name, rest = words[0], words[1:]
-        if not name.isidentifier() or not all(w.isidentifier() or w.lstrip("-").isdigit() for w in rest):
+        known = name.isidentifier() or name.isdecimal()
+        if not known or not all(w.isidentifier() or w.lstrip("-").isdigit() for w in rest):
             self.fault("in/form", span, f"`{raw}` is no name of a value", hint="arithmetic on values is `{formula: …}`")
             return None
         segments = tuple(int(w) if w.lstrip("-").isdigit() else w for w in rest)
@@ -336,7 +371,7 @@ class Compiler:
         """Fill in the ``in`` of an op or call."""
         if raw is None:
             return
-        if isinstance(raw, YMap) and not any(k in raw for k in FORMS):
+        if _names_operands(raw):
             plan.kwinputs = {}
             for k, v in raw.items():
                 got = self.refs(v, raw, k, refs)
@@ -379,19 +414,20 @@ class Compiler:
             span = span_of(container, key) if isinstance(container, (YMap, YList)) else None
             self.fault("graph/form", span, "a graph is a mapping from names to nodes")
             return GraphPlan([], None)
-        for name, node in raw.items():
-            why = bad_name(name) if name != "_" else None
+        for key, node in raw.items():
+            name = node_name(key)
+            why = bad_node(name) if name != "_" else None
             if why:
-                self.fault("name/invalid", span_of(raw, name, key=True), f"`{name}` can't name a node: {why}")
+                self.fault("name/invalid", span_of(raw, key, key=True), f"`{name}` can't name a node: {why}")
                 continue
             if name in self.declared:
                 self.fault(
                     "name/taken",
-                    span_of(raw, name, key=True),
+                    span_of(raw, key, key=True),
                     f"`{name}` is taken",
                     hint="nodes, inputs, dims, params and locals of a block share one namespace",
                 )
-            plan = self.node(node, raw, name, name)
+            plan = self.node(node, raw, key, name)
             if plan is not None:
                 items.append((name, plan))
         outs = self.outputs(outputs, owner) if outputs is not None else None
@@ -404,9 +440,8 @@ class Compiler:
             self.fault("outputs/form", span_of(owner, "outputs"), "outputs is a mapping from names to values")
             return found
         for name, value in raw.items():
-            why = bad_name(name) if not (isinstance(name, str) and name.isidentifier()) else None
-            if why:
-                self.fault("name/invalid", span_of(raw, name, key=True), f"`{name}` can't name an output: {why}")
+            if not all(w.isidentifier() or w.isdecimal() for w in str(name).split(".")):
+                self.fault("name/invalid", span_of(raw, name, key=True), f"`{name}` can't name an output")
             when = None
             container, key = raw, name
             if isinstance(value, YMap) and "value" in value:
@@ -501,9 +536,9 @@ class Compiler:
             if isinstance(item, YMap) and len(item) == 1:
                 only = next(iter(item))
                 if only not in FORMS:
-                    label = only if isinstance(only, str) else str(only)
+                    label = str(only)
                     node, inside, at = item[only], item, only
-                    why = bad_name(label)
+                    why = bad_node(label)
                     if why:
                         self.fault("name/invalid", span_of(item, only, key=True), f"`{label}` can't name a node: {why}")
             elif isinstance(item, YMap) and not any(f in item for f in FORMS):
@@ -565,24 +600,41 @@ class Compiler:
         given: RefPlan | None = None
         op_word = raw["op"] if form == "op" else None
         if form == "op" and op_word in HIGHER:
-            plan: NodePlan | None = self.higher(raw, container, key, refs)
+            plan: NodePlan | None = self.higher(raw, refs)
         elif form == "op":
             plan = self.op(raw, container, key, refs, bool(loop_words))
         else:
-            if "in" in raw:
+            if "in" in raw and not (form == "formula" and _names_operands(raw["in"])):
                 given = self.ref(raw["in"], raw, "in")
                 if given is not None:
                     refs |= given.refs
             plan = self.form(form, raw, container, key, given, refs, bool(loop_words))
         if plan is None:
             return None
-        if "weights" in raw and isinstance(plan, OpPlan):
-            plan.given = self.given(raw["weights"], raw, refs)
+        if isinstance(plan, OpPlan) and ("weights" in raw or "vmap" in raw):
+            plan = self.mapped(plan, raw, refs)
         plan.refs = plan.refs | frozenset(refs)
         if loop_words:
             return self.loop(loop_words, plan, raw, container, key, given, name)
         self.common(plan, raw)
         return plan
+
+    def mapped(self, plan: OpPlan, raw: YMap, refs: set[str]) -> NodePlan:
+        """An op or call with given ``weights`` (a record of them, or a mapping), with ``vmap``, or both."""
+        record: RefPlan | None = None
+        if isinstance(raw.get("weights"), str):
+            record = self.ref(raw["weights"], raw, "weights")
+        elif "weights" in raw:
+            plan.given = self.given(raw["weights"], raw, refs)
+        if record is None and "vmap" not in raw:
+            return plan
+        if plan.given is not None:
+            self.fault("vmap/weights", span_of(raw, "weights"), "under `vmap` the weights are given as one record")
+        if record is not None:
+            refs |= record.refs
+        found = MappedPlan.of_op(self, plan, raw, refs)
+        found.weights = record
+        return found
 
     def given(self, raw: Any, container: YMap, refs: set[str]) -> dict[str, RefPlan | None]:
         """A ``weights:`` mapping."""
@@ -719,7 +771,15 @@ class Compiler:
             refs |= tree.names
             for part in _dotted(tree):
                 self.indexed.add(part)
-            return FormulaPlan(at, tree, given)
+            formula = FormulaPlan(at, tree, given)
+            if _names_operands(raw.get("in")):
+                refs -= set(map(str, raw["in"]))
+                for k, v in raw["in"].items():
+                    one = self.ref(v, raw["in"], k)
+                    if one is not None:
+                        refs |= one.refs
+                        formula.named[str(k)] = one
+            return formula
         if form == "share":
             owner = raw["share"]
             if owner == "turns" or not isinstance(owner, str):
@@ -755,6 +815,10 @@ class Compiler:
             refs |= tree.names
             self.indexed |= tree.names
             return ListPlan(at, tree, [])
+        if "vmap" in raw or "inputs" in raw:
+            if looped or "carry" in raw or given is not None:
+                self.fault("vmap/loop", span_of(raw), "a `graph` with `vmap` takes `inputs`, and no loop")
+            return MappedPlan.of_graph(self, raw, refs)
         body = self.body(raw["graph"], raw, "graph", raw.get("outputs"), raw)
         refs |= body.refs
         if not looped:
@@ -822,16 +886,11 @@ class Compiler:
             return plan
         return self.node(raw, container, key, None)
 
-    def higher(self, raw: YMap, container: Any, key: Any, refs: set[str]) -> NodePlan | None:
-        """A higher-order op."""
+    def higher(self, raw: YMap, refs: set[str]) -> NodePlan | None:
+        """A higher-order op, or one whose value is a record."""
         if raw["op"] == "scan":
             return ScanPlan.compile(self, raw, refs)
-        self.fault(
-            "op/higher",
-            span_of(raw, "op"),
-            f"`{raw['op']}` has its place in the language, but this version can't build it",
-        )
-        return None
+        return (VjpPlan if raw["op"] == "vjp" else WeightsPlan).compile(self, raw, refs)
 
     def loop(
         self, words: list[str], body: NodePlan, raw: YMap, container: Any, key: Any, given: RefPlan | None, name: Any
@@ -935,7 +994,7 @@ class Compiler:
         return make
 
 
-HIGHER: Final = frozenset({"scan", "vjp", "vmap"})
+HIGHER: Final = frozenset({"scan", "vjp", "weights"})
 
 
 def prepared(cls: type[Op], attrs: Mapping[str, tuple[bool, Any, At]]) -> tuple[list[Any] | None, list[Any]]:
@@ -981,6 +1040,11 @@ class _Overlay:
                 raise OpError(first.message, first.expected, first.found, first.hint)
             self.known[id(target)] = found
         return found
+
+
+def _names_operands(raw: Any) -> bool:
+    """Whether an ``in`` gives operands by name."""
+    return isinstance(raw, YMap) and not any(f in raw for f in FORMS)
 
 
 def _is_chain(raw: YList) -> bool:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from archgraph.ir.diagnostics import did_you_mean
+from archgraph.ir.diagnostics import Span, did_you_mean
 from archgraph.ir.dim import Cond, Dim
 from archgraph.ir.graph import Graph, Node
 from archgraph.ir.real import Late, Real, free
 from archgraph.ir.types import TensorType
 from archgraph.ops.base import OpError
+from archgraph.spec.explain import Call, Notes, instances, origins, show_value
 from archgraph.spec.expr import EvalError, UnknownName
 from archgraph.spec.frame import FAULTS, MAX_DEPTH, Frame, Made, Session, TooLarge
 from archgraph.spec.model import Block, Input, Local, OpRef, Param, SpecFile
@@ -92,22 +93,24 @@ def check_param(p: Param, value: Any) -> Any:
         if value not in p.choices:
             near = did_you_mean(value, [c for c in p.choices if isinstance(c, str)]) if isinstance(value, str) else None
             raise OpError(
-                f"`{p.name}` can't be {value!r}" if not isinstance(value, str) else f"`{p.name}` can't be `{value}`",
-                "one of " + ", ".join(str(c) for c in p.choices),
-                str(value),
+                f"`{p.name}` can't be `{show_value(value)}`",
+                "one of " + ", ".join(map(show_value, p.choices)),
+                show_value(value),
                 f"did you mean `{near}`?" if near else None,
             )
         return value
     if p.kind == "op":
         if not isinstance(value, OpRef):
-            raise OpError(f"`{p.name}` takes a block or op", "{op: …}", str(value))
+            raise OpError(
+                f"`{p.name}` can't be `{show_value(value)}`", "a block or op: {op: name, …}", show_value(value)
+            )
         return value
     if p.kind in ("int", "float", "bool", "list") and not _fits(p.kind, value):
-        raise OpError(f"`{p.name}` takes {_ARTICLES[p.kind]}", _ARTICLES[p.kind], str(value))
+        raise OpError(f"`{p.name}` can't be `{show_value(value)}`", _ARTICLES[p.kind], show_value(value))
     if p.kind == "int" and isinstance(value, float):
         return int(value)
     if p.kind == "expr" and (isinstance(value, str) or (isinstance(value, OpRef) and not p.may_hold_op)):
-        raise OpError(f"`{p.name}` takes a number or list", "a number", str(value))
+        raise OpError(f"`{p.name}` can't be `{show_value(value)}`", "a number or list", show_value(value))
     return value
 
 
@@ -140,8 +143,9 @@ def call_block(
     values: Mapping[str, Any],
     flags: frozenset[str] = frozenset(),
     share: tuple[str, ...] | None = None,
+    place: Callable[[str], Span | None] | None = None,
 ) -> Any:
-    """Add a call node of ``block`` to a frame; returns its value.
+    """Add a call node of ``block`` to a frame; returns its value. ``place`` tells where an argument is written.
 
     Raises
     ------
@@ -162,6 +166,7 @@ def call_block(
     bound: dict[str, Any] = {}
     key: list[Any] = [block]
     late: list[tuple[str, Any]] = []
+    failed = False
     for param, p in block.params.items():
         value = args.get(param)
         if value is not None:
@@ -170,7 +175,11 @@ def call_block(
                 bound[param] = Late(param)
                 key.append(_LATE)
                 continue
-            value = check_param(p, value)
+            try:
+                value = check_param(p, value)
+            except OpError as error:
+                f.caught(error, f.span if place is None else place(param), ((p.span, "declared here"),))
+                failed = True
         elif p.required:
             raise OpError(f"`{block.name}` needs the param `{param}`")
         elif p.default is None:
@@ -181,9 +190,16 @@ def call_block(
             key.append(_ABSENT)
             continue
         else:
-            value = param_default(p, {**file_scope(session, block.file), **bound})
+            scope = {**file_scope(session, block.file), **bound}
+            try:
+                value = param_default(p, scope)
+            except FAULTS as error:
+                Frame(session, block, scope, (Call(f.span, block.name, f.path + name), *f.trace)).caught(error, p.span)
+                return UNKNOWN
         bound[param] = value
         key.append(freeze(value))
+    if failed:
+        return UNKNOWN
     if order.file_names:
         scope = file_scope(session, block.file)
         key += [freeze(scope[n]) for n in order.file_names if n in scope]
@@ -221,13 +237,13 @@ def call_block(
     memo_key = tuple(key)
     result: Result | None = session.memo.get(memo_key)
     if result is None:
-        trace = ((f.span, f"in `{block.name}`, called here as `{name}`"), *f.trace)
+        trace = (Call(f.span, block.name, f.path + name), *f.trace)
         if session.depth > MAX_DEPTH:
             raise OpError(f"blocks call one another more than {MAX_DEPTH} deep; is `{block.name}` calling itself?")
         session.depth += 1
         faults = len(session.faults)
         try:
-            result = elaborate_block(session, block, bound, given, trace)
+            result = elaborate_block(f, block, bound, given, trace)
         finally:
             session.depth -= 1
         if len(session.faults) == faults:
@@ -280,10 +296,15 @@ def file_scope(session: Session, file: SpecFile) -> dict[str, Any]:
     return found
 
 
+class Refused(OpError):
+    """A block can't take what a caller gives it: a fault of the call."""
+
+
 def bind_inputs(f: Frame, block: Block, given: Mapping[str, Any]) -> Any:
     """Make graph inputs for the given values, bind dims; returns the first input's value."""
     first: Any = None
     for i in block.inputs.values():
+        f.span = i.span
         v = given.get(i.name)
         if v is None:
             if i.when is not None:
@@ -295,18 +316,18 @@ def bind_inputs(f: Frame, block: Block, given: Mapping[str, Any]) -> Any:
             elif i.optional:
                 f.env[i.name] = None
                 continue
-            raise OpError(f"`{block.name}` needs the input `{i.name}`", i.pattern.text)
+            raise Refused(f"`{block.name}` needs the input `{i.name}`", i.pattern.text)
         value = _input_value(f, i, v, i.name)
         for _, column in each_columns(f, i):
             if len(column) != len(value):
                 n = len(column)
-                raise OpError(f"input `{i.name}` of `{block.name}` is a list of {n}", str(n), str(len(value)))
+                raise Refused(f"input `{i.name}` of `{block.name}` is a list of {n}", str(n), str(len(value)))
         if i.length is not None:
             from archgraph.spec.expr import compile
 
             n = f.value(compile(i.length))
             if n != len(value):
-                raise OpError(f"input `{i.name}` of `{block.name}` is a list of {n}", str(n), str(len(value)))
+                raise Refused(f"input `{i.name}` of `{block.name}` is a list of {n}", str(n), str(len(value)))
         f.env[i.name] = value
         if first is None:
             first = value
@@ -325,8 +346,11 @@ def _input_value(f: Frame, i: Input, v: Any, path: str) -> Any:
     t: TensorType = v.type
     what = f"input `{path}` of `{f.block.name}`"
     if i.dtype != t.dtype and not (i.dtype == "float" and t.dtype != "bool"):
-        raise OpError(f"{what} has another dtype", i.dtype, str(t))
-    return f.add_input(path, i.pattern.match(t, f.env, f.require, what))
+        raise Refused(f"{what} has another dtype", i.dtype, str(t))
+    try:
+        return f.add_input(path, i.pattern.match(t, f.env, f.require, what))
+    except OpError as error:
+        raise Refused(str(error), error.expected or i.pattern.text, error.found, error.hint) from None
 
 
 def each_columns(f: Frame, i: Input) -> list[tuple[str, Any]]:
@@ -344,53 +368,71 @@ def bind_element(f: Frame, columns: list[tuple[str, Any]], k: int | None) -> Non
 
 
 def elaborate_block(
-    session: Session, block: Block, bound: Mapping[str, Any], given: Mapping[str, Any], trace: Any
+    caller: Frame, block: Block, bound: Mapping[str, Any], given: Mapping[str, Any], trace: tuple[Call, ...]
 ) -> Result:
     """Elaborate a block with its early params bound, on input values of the caller."""
     env: dict[str, Any] = dict(bound)
+    session = caller.session
     f = Frame(session, block, env, trace)
-    f.span = block.span
     f.taken.update(block.inputs)
     order = order_of(block)
     try:
         for x in order.early_let:
+            f.span = x.span
             env[x.name] = f.value(x.fn)
         first = bind_inputs(f, block, given)
         if order.late:
             scope = {**file_scope(session, block.file), **env}
             for p in order.late.values():
                 if p.name not in env:
+                    f.span = p.span
                     env[p.name] = scope[p.name] = param_default(p, scope)
         for x in order.late_let:
+            f.span = x.span
             env[x.name] = f.value(x.fn)
-    except FAULTS as error:
-        f.caught(error, trace[0][0] if trace else f.span)
+    except Refused as error:
+        notes: Notes = ((f.span, f"declared here as {error.expected}"),) if error.expected is not None else ()
+        notes += origins(caller, (r for v in given.values() for _, r in flatten(v)))
+        f.caught(error, trace[0].span, notes, instances(trace[1:], caller.block, caller.env))
         return Result(None, None)
-    for r in block.requires:
-        check_requirement(f, r)
+    except FAULTS as error:
+        f.caught(error, f.span)
+        return Result(None, None)
+    if block.requires and not check_requirements(f, block.requires):
+        return Result(None, None)
     assert block.plan is not None
+    f.span = block.span
     last = block.plan.run(f, first)
     return finish_block(f, block, last)
 
 
-def check_requirement(f: Frame, r: Any) -> None:
+def check_requirements(f: Frame, requires: Iterable[Local]) -> bool:
+    """Check all entries of a ``requires``; returns whether what follows makes sense."""
+    return sum(not check_requirement(f, r) for r in requires) == 0
+
+
+def check_requirement(f: Frame, r: Local) -> bool:
     """One ``requires`` entry: false is a fault, undecided a guard."""
     try:
         value = f.value(r.fn)
+        if isinstance(value, Cond):
+            f.require(value, r.why)
+            return True
     except FAULTS as error:
         f.caught(error, r.span)
-        return
-    if isinstance(value, Cond):
-        try:
-            f.require(value, r.why)
-        except OpError as error:
-            f.caught(error, r.span)
-        return
-    if value is not True and not r.warn:
-        names = {n: f.env.get(n) for n in sorted(r.expr.names) if isinstance(f.env.get(n), (int, float, Dim))}
-        found = ", ".join(f"{n} = {v}" for n, v in names.items())
-        at = f.trace[0][0] if f.trace else r.span
-        f.fault("requires", at, r.why, expected=str(r.expr), found=found or None, notes=((r.span, "required here"),))
+        return False
+    if value is True or r.warn:
+        return True
+    assert r.expr is not None
+    names = {n: f.env.get(n) for n in sorted(r.expr.names) if isinstance(f.env.get(n), (int, float, Dim))}
+    found = ", ".join(f"{n} = {show_value(v)}" for n, v in names.items())
+    at, chain = r.span, None
+    notes: Notes = ()
+    if f.trace:
+        at, chain = f.trace[0].span, instances(f.trace[1:])
+        notes = ((r.span, f"required here, by `{f.block.name}`"),)
+    f.fault("requires", at, r.why, str(r.expr), found or None, None, notes, chain)
+    return False
 
 
 def finish_block(f: Frame, block: Block, last: Any) -> Result:
@@ -480,14 +522,14 @@ def elaborate_root(
     except FAULTS as error:
         f.caught(error, f.span)
         return None
-    for r in (*file.requires, *block.requires):
-        check_requirement(f, r)
+    if not check_requirements(f, (*file.requires, *block.requires)):
+        return None
     assert block.plan is not None
     f.span = block.span
     try:
         last = block.plan.run(f, first)
     except TooLarge as error:
-        f.fault("limit/size", block.span, f"the spec unrolls to {error}")
+        f.fault("limit/size", error.at, str(error), chain=())
         return None
     result = finish_block(f, block, last)
     return None if session.faults else result.graph

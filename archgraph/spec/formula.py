@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from archgraph.ir.real import Late, Real
@@ -32,13 +33,17 @@ from archgraph.spec.values import UNKNOWN, Record, Ref, Turns, Values, Weights, 
 
 
 class _Closer:
-    def __init__(self, f: Frame, it: Any, record: Weights | None = None, number: int = 0) -> None:
+    def __init__(
+        self, f: Frame, it: Any, record: Weights | None = None, number: int = 0, named: Mapping[str, Any] = {}
+    ) -> None:
         self.f = f
         self.it = it
+        #: Operands that have their names already.
+        self.named = named
         #: Records of weights alike stand for their tensor of this number.
         self.record = record
         self.number = number
-        self.operands: dict[str, Ref | Any] = {}
+        self.operands: dict[str, Ref | Any] = dict(named)
         self.by_ref: dict[Any, str] = {}
 
     def operand(self, name: str, value: Any) -> Expr:
@@ -75,6 +80,8 @@ class _Closer:
 
     def close(self, e: Expr) -> Expr:
         """The expression over operands only."""
+        if isinstance(e, Name) and e.name in self.named:
+            return e
         if isinstance(e, (Name, Attr)):
             value = self.lookup(e)
             if isinstance(value, Turns):
@@ -126,10 +133,7 @@ class _Closer:
 
     def is_host(self, e: Expr) -> bool:
         """Whether nothing in ``e`` is a tensor."""
-        for n in e.names:
-            if n == "it" or is_value(self.f.env.get(n)):
-                return False
-        return True
+        return not any(n == "it" or n in self.named or is_value(self.f.env.get(n)) for n in e.names)
 
     def host(self, e: Expr) -> Expr:
         """A constant in place of a host expression."""
@@ -160,7 +164,7 @@ class _Closer:
 
 
 def close(
-    f: Frame, tree: Expr, it: Any, record: Weights | None = None, number: int = 0
+    f: Frame, tree: Expr, it: Any, record: Weights | None = None, number: int = 0, named: Mapping[str, Any] = {}
 ) -> tuple[Expr, tuple[str, ...], tuple[Any, ...]]:
     """The formula over operand names only, these names, and their values.
 
@@ -175,6 +179,6 @@ def close(
         it = it.last
     if isinstance(it, Record) and it and not isinstance(it, Weights):
         it = next(iter(it.values()))
-    closer = _Closer(f, it, record, number)
+    closer = _Closer(f, it, record, number, named)
     closed = closer.close(tree)
     return closed, tuple(closer.operands), tuple(closer.operands.values())

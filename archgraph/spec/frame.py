@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from archgraph.ir.diagnostics import Collector, Diagnostic, Span, did_you_mean
+from archgraph.ir.diagnostics import Collector, Diagnostic, Span
 from archgraph.ir.dim import Cond, SymbolicTruth
 from archgraph.ir.dim import TooLarge as DimTooLarge
 from archgraph.ir.graph import Graph, Guard, Node, ValueRef, late_of
@@ -13,6 +13,7 @@ from archgraph.ir.real import Late, NeedsValue, Real
 from archgraph.ir.reserved import RESERVED
 from archgraph.ir.types import TensorType
 from archgraph.ops.base import AttributeValueError, Op, OpError
+from archgraph.spec.explain import Call, Notes, instances, name_hint, show_value
 from archgraph.spec.expr import EvalError, UnknownName
 from archgraph.spec.values import UNKNOWN, Ref, Unknown, is_value
 
@@ -27,11 +28,13 @@ MAX_MEMO: Final = 20_000
 #: What may go wrong in user input while a node is evaluated; each becomes a diagnostic.
 FAULTS: Final = (OpError, AttributeValueError, EvalError, UnknownName, SymbolicTruth, DimTooLarge)
 
-Trace = tuple[tuple[Span | None, str], ...]
-
 
 class TooLarge(Exception):
-    """The spec unrolls to more than elaboration takes; ends it."""
+    """The spec unrolls to more than elaboration takes; ends it. ``at`` is the node that was one too many."""
+
+    def __init__(self, message: str, at: Span | None) -> None:
+        super().__init__(message)
+        self.at = at
 
 
 class Session:
@@ -40,16 +43,25 @@ class Session:
     def __init__(self) -> None:
         self.memo: dict[Any, Any] = {}
         self.faults = Collector()
+        self.reported: set[Any] = set()
         self.trials = 0
         self.depth = 0
 
     def begin(self) -> None:
         """Forget the faults of the last elaboration; bound the memo."""
         self.faults = Collector()
+        self.reported.clear()
         self.trials = 0
         self.depth = 0
         if len(self.memo) > MAX_MEMO:
             self.memo.clear()
+
+    def report(self, fault: Diagnostic) -> None:
+        """Record a fault; once, where several instances of a block have it."""
+        key = (fault.code, fault.at, fault.message)
+        if key not in self.reported:
+            self.reported.add(key)
+            self.faults.add(fault)
 
 
 def size(graph: Graph) -> int:
@@ -88,6 +100,7 @@ class Frame:
         "made",
         "nodes",
         "outer",
+        "path",
         "seen_guards",
         "session",
         "span",
@@ -96,7 +109,7 @@ class Frame:
         "trace",
     )
 
-    def __init__(self, session: Session, block: Block, env: dict[str, Any], trace: Trace) -> None:
+    def __init__(self, session: Session, block: Block, env: dict[str, Any], trace: tuple[Call, ...]) -> None:
         self.session = session
         self.block = block
         self.env = env
@@ -109,6 +122,8 @@ class Frame:
         self.made: dict[str, Made] = {}
         self.span: Span | None = None
         self.outer: Frame | None = None
+        #: Where its nodes stand below those of the block's own frame: ``blocks.`` inside a loop of that name.
+        self.path = ""
         self.total = 0
 
     # -- values --------------------------------------------------------------------------------------------------
@@ -151,7 +166,7 @@ class Frame:
         nodes.append(node)
         self.total += node_size(node) if node.callees else 1
         if self.total > MAX_NODES:
-            raise TooLarge(f"more than {MAX_NODES:,} nodes")
+            raise TooLarge(f"the spec unrolls to more than {MAX_NODES:,} nodes", self.span)
         return len(nodes) - 1
 
     def refs(self, index: int) -> tuple[Ref, ...]:
@@ -181,39 +196,42 @@ class Frame:
         expected: str | None = None,
         found: str | None = None,
         hint: str | None = None,
-        notes: Trace = (),
+        notes: Notes = (),
+        chain: Notes | None = None,
     ) -> Unknown:
-        """Record a diagnostic with the chain of block instances; returns `UNKNOWN`."""
+        """Record a diagnostic with the chain of block instances, or ``chain`` in its place; returns `UNKNOWN`."""
         if self.session.trials:
             raise NeedsValue("a fault while a loop is tried rolled")
-        self.session.faults.add(Diagnostic(code, span, message, (*notes, *self.trace), expected, found, hint))
+        if chain is None:
+            chain = instances(self.trace, self.block, self.env)
+        self.session.report(Diagnostic(code, span, message, (*notes, *chain), expected, found, hint))
         return UNKNOWN
 
-    def caught(self, error: Exception, span: Span | None, notes: Trace = ()) -> Unknown:
-        """Record an exception of `FAULTS`."""
+    def caught(self, error: Exception, span: Span | None, notes: Notes = (), chain: Notes | None = None) -> Unknown:
+        """Record an exception of `FAULTS`, at its own place where it has one."""
+        span = getattr(error, "at", None) or span
+        expected = found = hint = None
+        message = str(error)
         if isinstance(error, OpError):
-            return self.fault("type/op", span, str(error), error.expected, error.found, error.hint, notes)
-        if isinstance(error, AttributeValueError):
-            return self.fault("type/attribute", span, str(error), error.expected, error.found, None, notes)
-        if isinstance(error, UnknownName):
-            return self.unknown_name(error.name, span)
-        if isinstance(error, SymbolicTruth):
-            return self.fault(
-                "expr/undecided",
-                span,
-                f"this needs a number: {error}",
-                hint="give the size with --at, or write it piecewise",
-                notes=notes,
-            )
-        return self.fault("expr/value", span, str(error), notes=notes)
+            code = "type/op"
+            expected, found, hint = error.expected, error.found, error.hint
+        elif isinstance(error, AttributeValueError):
+            code = "type/attribute"
+            message, expected, found = "this value does not fit", error.expected, error.found
+        elif isinstance(error, UnknownName):
+            code, hint = "name/unknown", name_hint(self, error.name)
+        elif isinstance(error, SymbolicTruth):
+            code = "expr/undecided"
+            if error.cond is not None:
+                message = f"`{error.cond}` can't be decided: sizes in it are not known"
+            hint = "give the sizes with --at, or as `at:` beside the shape of the input"
+        else:
+            code = "expr/value"
+        return self.fault(code, span, message, expected, found, hint, notes, chain)
 
     def unknown_name(self, name: str, span: Span | None) -> Unknown:
         """A name that nothing in scope bears."""
-        near = did_you_mean(name, list(self.env))
-        hint = f"did you mean `{near}`?" if near else None
-        if hint is None and name in self.block.file.params and not self.block.root:
-            hint = f"a block sees only its own params and dims: declare `params: {{{name}: {name}}}` in `{self.block.name}`"
-        return self.fault("name/unknown", span, f"unknown name `{name}`", hint=hint)
+        return self.caught(UnknownName(name), span)
 
     # -- host values ---------------------------------------------------------------------------------------------
 
@@ -234,6 +252,7 @@ class Frame:
                 raise OpError(
                     f"`{tensors[0]}` is a tensor; an expression here has only numbers",
                     hint="arithmetic on values is `{formula: …}`",
+                    at=getattr(fn, "span", None),
                 ) from None
             raise
 
@@ -253,8 +272,11 @@ class Frame:
         if isinstance(value, (Late, Real)):
             raise NeedsValue(value)
         if isinstance(value, Cond):
-            raise SymbolicTruth(value)
-        raise OpError("a condition must be true or false", "true or false", str(value))
+            error = SymbolicTruth(value)
+            error.at = getattr(fn, "span", None)
+            raise error
+        at = getattr(fn, "span", None)
+        raise OpError("this is no condition", "true or false", show_value(value), at=at)
 
     # -- finish --------------------------------------------------------------------------------------------------
 

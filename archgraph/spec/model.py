@@ -148,6 +148,7 @@ class Block:
         "name",
         "order",
         "params",
+        "pending",
         "plan",
         "requires",
         "root",
@@ -166,6 +167,8 @@ class Block:
         self.let: tuple[Local, ...] = ()
         self.requires: tuple[Local, ...] = ()
         self.plan: GraphPlan | None = None
+        #: Declares params and inputs, while that is still to be done: a param's default may name any block.
+        self.pending: Callable[[], None] | None = None
         #: When params and locals are evaluated, worked out at the first call.
         self.order: Order | None = None
         self.uid = (file.path, name)

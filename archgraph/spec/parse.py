@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from archgraph.ir.diagnostics import Collector, Diagnostic, Span, SpecError, did_you_mean
@@ -188,6 +189,8 @@ class Parser:
         if not isinstance(self.file.tree, YMap):
             return
         tree, file = self.tree, self.file
+        for name, block in file.blocks.items():
+            block.pending = partial(self._declare_block, block, tree["blocks"][name], tree["blocks"], name)
         scratch = Block("", file, None, root=True)
         if "params" in tree:
             file.params = self.params(tree["params"], tree, scratch)
@@ -195,8 +198,9 @@ class Parser:
             file.let = self.let(tree["let"], tree, scratch)
         if "requires" in tree:
             file.requires = self.requires(tree["requires"], tree, scratch)
-        for name, block in file.blocks.items():
-            self._declare_block(block, tree["blocks"][name], tree["blocks"], name)
+        for block in file.blocks.values():
+            if block.pending is not None:
+                block.pending()
         raws: list[tuple[Block, Any, Any, Any]] = []
         for name, block in file.graphs.items():
             if "graph" in tree and name == file.name and not isinstance(tree.get("graphs"), YMap):
@@ -215,6 +219,7 @@ class Parser:
             self._compile_block(block, raw)
 
     def _declare_block(self, block: Block, raw: Any, where: Any, key: Any) -> None:
+        block.pending = None
         if not isinstance(raw, YMap):
             self.faults.error("block/form", span_of(where, key), "a block is a mapping", expected=", ".join(BLOCK_KEYS))
             return
@@ -487,10 +492,11 @@ def _check_items(
         inner = _inner_names(plan)
         if inner and (inner & read_outside or any(inner & p.refs for _, p in later)):
             continue
-        if name in raw:
+        key = name if name in raw else int(name) if name.isdecimal() else None
+        if key in raw:
             faults.error(
                 "value/unread",
-                span_of(raw, name, key=True),
+                span_of(raw, key, key=True),
                 f"nobody reads `{name}`",
                 hint="take it out, name it in `outputs`, or mark it `unused: true`",
             )
@@ -527,8 +533,11 @@ def _inner_read(plan: GroupPlan, later: list[tuple[str, NodePlan]], outside: fro
 
 def takes_above(plan: NodePlan) -> bool:
     """Whether a node reads the value above it without naming it."""
+    from archgraph.spec.mapped import MappedPlan, VjpPlan
     from archgraph.spec.plan import ChainPlan, FormulaPlan, ResidualPlan, SwitchPlan
-    from archgraph.spec.regions import ScanPlan, TrainingPlan
+    from archgraph.spec.regions import TrainingPlan
+    from archgraph.spec.scan import ScanPlan
+    from archgraph.spec.weights import WeightsPlan
 
     if "it" in plan.refs:
         return True
@@ -546,7 +555,7 @@ def takes_above(plan: NodePlan) -> bool:
         return plan.given is None
     if isinstance(plan, LoopPlan):
         return plan.given is None and takes_above(plan.body)
-    return not isinstance(plan, ScanPlan)
+    return not isinstance(plan, (ScanPlan, VjpPlan, MappedPlan, WeightsPlan))
 
 
 Reader = Callable[[str], "str"]

@@ -163,6 +163,23 @@ def _named_part(f: Frame, value: Ref, segment: str) -> Ref | None:
     return None
 
 
+def single(value: Any, name: str) -> Any:
+    """One tensor, where a chain stands for its last value and a record for its first.
+
+    Raises
+    ------
+    OpError
+        For lists and numbers.
+    """
+    if isinstance(value, Turns):
+        value = value.last
+    if isinstance(value, Record) and value:
+        value = next(iter(value.values()))
+    if value is not UNKNOWN and not isinstance(value, Ref):
+        raise OpError(f"`{name}` must be one tensor")
+    return value
+
+
 def _type_of(f: Frame, ref: tuple[int, int]) -> Any:
     return f.inputs[ref[1]][1] if ref[0] < 0 else f.nodes[ref[0]].types[ref[1]]
 
@@ -599,12 +616,14 @@ def _output_names(op: Op, n: int) -> list[str]:
 class FormulaPlan(NodePlan):
     """``formula:`` element-wise arithmetic on named values."""
 
-    __slots__ = ("given", "roots", "tree")
+    __slots__ = ("given", "named", "roots", "tree")
 
     def __init__(self, at: Callable[[], Span | None], tree: Expr, given: RefPlan | None) -> None:
         super().__init__(at)
         self.tree = tree
         self.given = given
+        #: Operands given by name, in this order.
+        self.named: dict[str, RefPlan] = {}
         self.roots: tuple[str, ...] = tuple(sorted(tree.names))
 
     def first_input(self, f: Frame, it: Any, name: str) -> Any:
@@ -614,8 +633,9 @@ class FormulaPlan(NodePlan):
         from archgraph.spec.formula import close
 
         here = it if self.given is None else self.given.get(f, it, name)
+        named = {n: single(p.get(f, it, name), n) for n, p in self.named.items()}
         try:
-            tree, operands, values = close(f, self.tree, here)
+            tree, operands, values = close(f, self.tree, here, named=named)
         except OverWeights as over:
             from archgraph.spec.weights import formula_of_each
 

@@ -1,4 +1,4 @@
-"""Plans of nodes with regions: ``switch: training`` and ``scan``."""
+"""Regions that read values outside, and the plan of ``switch: training``."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from archgraph.ir.diagnostics import Span
-from archgraph.ir.graph import Graph, ValueRef
-from archgraph.ir.types import TensorType, normalize_axis
+from archgraph.ir.graph import Graph
+from archgraph.ir.types import TensorType
 from archgraph.ops.base import OpError
-from archgraph.ops.higher import Scan, SwitchTraining
+from archgraph.ops.higher import SwitchTraining
 from archgraph.spec.frame import Frame
-from archgraph.spec.plan import GraphPlan, NodePlan, RefPlan
-from archgraph.spec.values import UNKNOWN, Record, Ref, Turns, flatten, holds_unknown, is_value, rebuild, template
+from archgraph.spec.plan import NodePlan, RefPlan
+from archgraph.spec.values import UNKNOWN, Ref, Turns, flatten, holds_unknown, is_value, rebuild, template
 
 if TYPE_CHECKING:
-    from archgraph.spec.compile import Compiler
-    from archgraph.spec.yaml import YMap
+    pass
 
 
 SCAN_KEYS: Final = ("dim", "reverse", "xs", "init", "graph", "carry", "ys")
@@ -109,128 +108,3 @@ class TrainingPlan(NodePlan):
             late=tuple((n, Late(n)) for n in dict.fromkeys(n for g in graphs for n in g.late)),
         )
         return rebuild(shapes[1], iter(f.refs(index)))
-
-
-class ScanPlan(NodePlan):
-    """``op: scan``: ``xs`` walked, ``init`` carried, ``ys`` collected."""
-
-    __slots__ = ("body", "carry", "dim", "init", "reverse", "xs", "ys")
-
-    def __init__(self, at: Callable[[], Span | None]) -> None:
-        super().__init__(at)
-        self.xs: dict[str, RefPlan] = {}
-        self.init: dict[str, RefPlan] = {}
-        self.carry: dict[str, RefPlan] = {}
-        self.ys: dict[str, RefPlan] = {}
-        self.dim: Any = None
-        self.reverse: Any = None
-        self.body: GraphPlan = GraphPlan([], None)
-
-    @staticmethod
-    def compile(c: Compiler, raw: YMap, refs: set[str]) -> NodePlan | None:
-        """Compile the YAML form: ``{op: scan, dim, reverse, xs: {…}, init: {…}, graph: {…}, carry: {…}, ys: {…}}``."""
-        from archgraph.spec.compile import META
-        from archgraph.spec.yaml import YMap as Map
-        from archgraph.spec.yaml import span_of
-
-        plan = ScanPlan(c.at(raw, "op"))
-        for k in raw:
-            if k not in SCAN_KEYS and k not in META:
-                c.unknown_key(raw, k, SCAN_KEYS, "a scan")
-        for word, table in (("xs", plan.xs), ("init", plan.init), ("carry", plan.carry), ("ys", plan.ys)):
-            entries = raw.get(word)
-            if entries is None:
-                continue
-            if not isinstance(entries, Map):
-                c.fault("scan/form", span_of(raw, word), f"`{word}` is a mapping from names to values")
-                continue
-            for k, v in entries.items():
-                one = c.ref(v, entries, k)
-                if one is not None:
-                    table[str(k)] = one
-                    refs |= one.refs
-        if set(plan.init) != set(plan.carry):
-            odd = sorted(set(plan.init) ^ set(plan.carry))
-            c.fault(
-                "scan/carry", span_of(raw), f"`init` and `carry` name the same values; `{odd[0]}` stands in one only"
-            )
-        if not plan.xs:
-            c.fault("scan/xs", span_of(raw), "a scan walks something: `xs: {x: value}`")
-            return None
-        plan.dim = c.evaluator(raw.get("dim", 0), raw, "dim", refs)
-        plan.reverse = c.evaluator(raw.get("reverse", False), raw, "reverse", refs)
-        inside = c.body(raw.get("graph"), raw, "graph" if "graph" in raw else "op")
-        plan.body = inside
-        refs |= inside.refs
-        return plan
-
-    def first_input(self, f: Frame, it: Any, name: str) -> Any:
-        return next(iter(self.xs.values())).get(f, it, name)
-
-    def run(self, f: Frame, it: Any, name: str) -> Any:
-        const, dim = self.dim
-        dim = dim if const else f.value(dim)
-        const, reverse = self.reverse
-        reverse = reverse if const else f.value(reverse)
-        walked = [(n, p.get(f, it, name)) for n, p in self.xs.items()]
-        carried = [(n, p.get(f, it, name)) for n, p in self.init.items()]
-        for n, v in (*walked, *carried):
-            if v is UNKNOWN:
-                return UNKNOWN
-            if not isinstance(v, Ref):
-                raise OpError(f"`{n}` of a scan is one tensor")
-        rank = walked[0][1].type.rank
-        axis = normalize_axis(dim, rank)
-        if axis is None:
-            raise OpError(f"`dim` {dim} is no axis of {walked[0][1].type}")
-        length = walked[0][1].type.shape[axis]
-        leading: list[tuple[str, TensorType]] = []
-        for n, v in walked:
-            shape = v.type.shape
-            if axis >= len(shape) or shape[axis] != length:
-                raise OpError(f"walked values have one length along axis {axis}", str(walked[0][1].type), str(v.type))
-            leading.append((n, TensorType(v.type.dtype, (*shape[:axis], *shape[axis + 1 :]))))
-        leading += [(n, v.type) for n, v in carried]
-        inside = {n for n, _ in leading}
-        wanted = self.body.refs
-        for p in (*self.carry.values(), *self.ys.values()):
-            wanted |= p.refs
-        captured = Captured(f, frozenset(wanted - inside), None)
-        if captured.failed:
-            return UNKNOWN
-        inner, _, own = captured.frame(leading)
-        self.body.run(inner, own[0])
-        outs: list[tuple[str, ValueRef]] = []
-        types: list[TensorType] = []
-        for n, v in carried:
-            got = self.carry[n].get(inner, None, n)
-            if got is UNKNOWN:
-                return UNKNOWN
-            if not isinstance(got, Ref) or got.type != v.type:
-                raise OpError(f"the carried value `{n}` changes its type", str(v.type), str(getattr(got, "type", got)))
-            outs.append((n, got.ref))
-            types.append(v.type)
-        for n, p in self.ys.items():
-            got = p.get(inner, None, n)
-            if got is UNKNOWN:
-                return UNKNOWN
-            if not isinstance(got, Ref):
-                raise OpError(f"the collected value `{n}` is one tensor")
-            outs.append((n, got.ref))
-            shape = got.type.shape
-            if axis > len(shape):
-                raise OpError(f"the collected value `{n}` has too few axes for axis {axis}", found=str(got.type))
-            types.append(TensorType(got.type.dtype, (*shape[:axis], length, *shape[axis:])))
-        graph = inner.finish(tuple(outs), (), f"{f.block.name}.{name}")
-        from archgraph.ir.real import Late
-
-        index = f.add(
-            f.unique(name),
-            Scan.make(dim=axis, reverse=reverse, xs=len(walked), carry=len(carried)),
-            tuple(r.ref for _, r in (*walked, *carried)) + tuple(r.ref for r in captured.refs),
-            tuple(types),
-            callees=(graph,),
-            late=tuple((n, Late(n)) for n in graph.late),
-        )
-        names = [*(n for n, _ in carried), *self.ys]
-        return Record(zip(names, f.refs(index), strict=True))

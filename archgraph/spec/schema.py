@@ -21,7 +21,7 @@ from archgraph.ops.kinds import DTYPE, INIT, INT
 from archgraph.spec.compile import FORM_KEYS, FORMS, META
 from archgraph.spec.model import PARAM_TYPES
 from archgraph.spec.parse import BLOCK_KEYS, INPUT_KEYS, SECTIONS, VERSION
-from archgraph.spec.regions import SCAN_KEYS
+from archgraph.spec.scan import SCAN_KEYS
 
 __all__ = ["INTERNAL", "schema_text", "spec_schema"]
 
@@ -94,8 +94,10 @@ _META: Final[dict[str, Schema]] = {
     "map": _doc("One module on every element, with one set of weights; the value is a list.", _ref("loop_names")),
     "label": _doc("The name of a turn in paths: a text such as `k${k}`.", _TEXT),
     "weights": _doc(
-        "Values in place of the node's own weights; null for one that is absent.", _table(_any_of(_ref("value"), _NULL))
+        "Values in place of the node's own weights: a record of them, or a mapping with null for one that is absent.",
+        _any_of(_TEXT, _table(_any_of(_ref("value"), _NULL))),
     ),
+    "vmap": _doc("How many leading axes of what it takes the body does not see.", _ref("expression_or_number")),
 }
 
 #: The keys of the forms that are no ops.
@@ -110,6 +112,7 @@ _FORMS: Final[dict[str, Schema]] = {
     "cases": _doc("From values to nodes, or names of values.", _table(_ref("node"), None)),
     "share": _doc("A node above, whose op, attributes and weights this one has.", _TEXT),
     "graph": _doc("Named nodes; the value is that of the last one, or `outputs`.", _ref("graph")),
+    "inputs": _doc("What a region with `vmap` takes, by name.", _table(_ref("value"))),
     "outputs": _doc("From names to values.", _ref("outputs")),
     "carry": _doc("What one turn passes on to the next, by name.", _table(_ref("value"))),
     "list": _doc(
@@ -122,6 +125,7 @@ _SCAN: Final[dict[str, Schema]] = {
     "reverse": _doc("Walk from the end.", _ref("expression_or_bool")),
     "xs": _doc("What is walked: one slice a turn.", _table(_ref("value"))),
     "init": _doc("What is carried, as it starts.", _table(_ref("value"))),
+    "inputs": _doc("What every turn takes whole, by name.", _table(_ref("value"))),
     "graph": _doc("One turn.", _ref("graph")),
     "carry": _doc("What is carried on, under the names of `init`.", _table(_ref("value"))),
     "ys": _doc("What is collected from every turn.", _table(_ref("value"))),

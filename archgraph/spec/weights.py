@@ -10,13 +10,13 @@ from archgraph.ir.dim import Num
 from archgraph.ir.graph import Graph, Node
 from archgraph.ir.types import TensorType
 from archgraph.ops.base import Op, OpError, Weight, check_operands, get_op
-from archgraph.ops.kinds import INITIALISERS, STACKED
+from archgraph.ops.kinds import INITIALISERS, INT, STACKED
 from archgraph.ops.source import Parameter
 from archgraph.ops.transform.builder import Builder
 from archgraph.ops.transform.weights import weights_as_inputs
 from archgraph.spec.expr import Expr
 from archgraph.spec.formula import close
-from archgraph.spec.frame import Frame, as_num
+from archgraph.spec.frame import Frame
 from archgraph.spec.model import Block
 from archgraph.spec.plan import NodePlan, OpPlan
 from archgraph.spec.values import UNKNOWN, Record, Ref, Values, Weights, flatten, rebuild, template
@@ -81,7 +81,7 @@ class WeightsPlan(NodePlan):
         found = value if const else f.value(value)
         if not isinstance(found, (tuple, list)):
             raise OpError("a shape is a list of sizes", "[n, d]", str(found))
-        return tuple(as_num(n) for n in found)
+        return tuple(INT.convert(n) for n in found)
 
 
 def declared_weights(

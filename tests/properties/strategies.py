@@ -10,8 +10,19 @@ from hypothesis import strategies as st
 from archgraph.ir.dim import Cond
 from archgraph.ir.graph import Graph, Node, ValueRef
 from archgraph.ir.types import TensorType
-from archgraph.ops.base import AttributeValueError, Op, OpError, Operand, all_ops, check_operands
-from archgraph.ops.kinds import BoolKind, FloatKind, InitKind, IntKind, IntsKind, Kind, ListKind, MapKind, OptionalKind, WordKind
+from archgraph.ops.base import AttributeValueError, Op, Operand, OpError, all_ops, check_operands
+from archgraph.ops.kinds import (
+    BoolKind,
+    FloatKind,
+    InitKind,
+    IntKind,
+    IntsKind,
+    Kind,
+    ListKind,
+    MapKind,
+    OptionalKind,
+    WordKind,
+)
 
 MAX_NUMEL = 2**14
 ATTEMPTS = 6
@@ -153,7 +164,7 @@ class Builder:
         return True
 
     def take(self, draw: Any, op: type[Op], k: int, o: Operand, wanted: TensorType) -> tuple[ValueRef, TensorType]:
-        """A value for an operand: one at hand of the wanted type, for the first operand any that fits, or a new input."""
+        """A value for an operand: one of the wanted type, for the first operand any that fits, or a new input."""
         fitting = [
             (ref, t)
             for ref, t in reversed(self.values())
@@ -290,6 +301,4 @@ def wrapped(draw: Any, inner: Graph) -> Graph:
     chains = len(outs) == 1 and outs[0].key == inner.inputs[0][1].key
     count = draw(st.integers(2, 3)) if chains and draw(st.booleans()) else 1
     call = Node("block", None, tuple((-1, k) for k in range(len(inner.inputs))), outs, (inner,), count)
-    return Graph(
-        "outer", inner.inputs, (call,), tuple((name, (0, k)) for k, (name, _) in enumerate(inner.outputs))
-    )
+    return Graph("outer", inner.inputs, (call,), tuple((name, (0, k)) for k, (name, _) in enumerate(inner.outputs)))

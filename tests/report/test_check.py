@@ -29,6 +29,12 @@ def test_a_fault_that_all_variants_share_is_told_once(tmp_path: Path) -> None:
     assert len(archgraph.check(path)) == 1
 
 
+def test_references_are_checked_as_well(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY + "reference:\n  some.Class: {to: graph, parms: {}}\n")
+    assert [fault.at.line for fault in archgraph.check(path) if fault.at] == [TINY.count("\n") + 2]
+
+
 def test_claims_are_checked_as_well(tmp_path: Path) -> None:
     path = tmp_path / "tiny.yaml"
     path.write_text(TINY + "claims: [{parms: 3}]\n")

@@ -63,6 +63,13 @@ def test_an_example_does_not_overrule_a_param() -> None:
     assert shapes(archgraph.loads(text, image_size=16)) == {"image": (2, 3, 16, 16)}
 
 
+@pytest.mark.parametrize("value", [1.5, (1, 2), {"a": 1}])
+def test_a_param_that_is_no_size_is_a_fault_of_the_spec(value: object) -> None:
+    text = TINY.replace("[B, 3, image_size, image_size]", "{shape: [B, 3, image_size, image_size], at: [2, 3, 8, 8]}")
+    with pytest.raises(SpecError):
+        shapes(archgraph.loads(text, image_size=value))
+
+
 def test_list_inputs_and_sizes_that_inputs_have_in_common() -> None:
     spec = archgraph.loads(PYRAMID.replace("  scale: [B]\n", ""))
     assert shapes(spec) == {"maps.0": (2, 4, 8, 8), "maps.1": (2, 8, 4, 4)}

@@ -1,4 +1,4 @@
-"""Three hard shapes of paper, small: routing with gathered keys, a memory with carried state, a head shared over levels."""
+"""Three hard shapes of paper: routing with gathered keys, a memory with carried state, a head over levels."""
 
 from __future__ import annotations
 

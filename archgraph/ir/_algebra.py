@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from numbers import Rational
 from types import EllipsisType
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from archgraph.ir._monomial import ONE, Interner, Monomial, TooLarge, monomial, multiply, power, symbol_atom
 from archgraph.ir._text import text
@@ -156,9 +156,9 @@ class Dim:
         return self._compare("le", other, self)
 
     @staticmethod
-    def _compare(kind: str, a: Num, b: Num) -> bool:
+    def _compare(kind: str, a: Any, b: Any) -> bool:
         if not isinstance(a, int | Dim) or not isinstance(b, int | Dim):
-            return _foreign("<" if kind == "lt" else "<=", a, b)  # type: ignore[no-any-return]
+            return cast("bool", _foreign("<" if kind == "lt" else "<=", a, b))
         from archgraph.ir._cond import le, lt
 
         return bool((lt if kind == "lt" else le)(a, b))
@@ -286,12 +286,15 @@ def _quotient(a: Num, b: Num) -> Num:
     return result
 
 
-def _foreign(op: str, a: Any, b: Any) -> Any:
-    """An operator with an operand that is neither ``int`` nor ``Dim``: lazy if it is a number."""
+def _foreign(op: str, a: Any, b: Any) -> Num:
+    """An operator with an operand that is neither ``int`` nor ``Dim``: lazy if it is a number.
+
+    Declared as what the operators above give where nothing is lazy.
+    """
     from archgraph.ir.real import Real, binary
 
     # A lazy operand answers with its own reflected operator.
-    return NotImplemented if isinstance(a, Real) or isinstance(b, Real) else binary(op, a, b)
+    return cast("Num", NotImplemented if isinstance(a, Real) or isinstance(b, Real) else binary(op, a, b))
 
 
 def plain(x: Any) -> Any:

@@ -190,7 +190,7 @@ def _expanded_lower(terms: Terms, denominator: int) -> int | None:
     lows = {atom: low for atom, (low, _) in bounds.items() if low is not None}
     grows = len(lows) == len(bounds) and all(low >= 0 for low in lows.values())
     if grows and all(c > 0 for mono, c in terms.items() if mono is not ONE):  # the common case, without expanding
-        least = sum(c * prod(lows[atom] ** power for atom, power in mono.factors) for mono, c in terms.items())
+        least: int = sum(c * prod(lows[atom] ** power for atom, power in mono.factors) for mono, c in terms.items())
         return -(-least // denominator)
     if sum(prod(power + 1 for _, power in mono.factors) for mono in terms) > _MAX_EXPANSION:
         return None

@@ -66,7 +66,7 @@ class Interner(Generic[T]):
 
     def add(self, key: Hashable, new: T) -> T:
         """File ``new`` under ``key`` unless another thread was faster; return the object to use."""
-        entry = _Entry(new, self._forget)  # type: ignore[arg-type]
+        entry = _Entry(new, self._forget)
         entry.key = key
         if self.table.setdefault(key, entry) is entry:
             return new

@@ -112,7 +112,7 @@ class Expr:
     def __eq__(self, other: object) -> bool:
         if self is other:
             return True
-        return type(self) is type(other) and self._hash == other._hash and self._key == other._key  # type: ignore[attr-defined]
+        return type(self) is type(other) and self._hash == other._hash and self._key == other._key
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self}>"

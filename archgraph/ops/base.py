@@ -316,7 +316,7 @@ class Op:
     # -- values --------------------------------------------------------------------------------------------------
 
     def __eq__(self, other: object) -> bool:
-        return self is other or (type(self) is type(other) and self.values == other.values)  # type: ignore[attr-defined]
+        return self is other or (type(self) is type(other) and self.values == other.values)
 
     def __hash__(self) -> int:
         if self._hash is None:

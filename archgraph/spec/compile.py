@@ -532,7 +532,9 @@ class Compiler:
         refs: set[str] = set()
         for k, item in enumerate(raw):
             label: str | None = None
-            node, inside, at = item, raw, k
+            node: Any = item
+            inside: YMap | YList = raw
+            at: str | int = k
             if isinstance(item, YMap) and len(item) == 1:
                 only = next(iter(item))
                 if only not in FORMS:

@@ -125,7 +125,8 @@ class ComputedOp:
         self.names = _names(parts.values())
 
     def __call__(self, env: Mapping[str, Any]) -> Any:
-        target, preset = self.target, ()
+        target = self.target
+        preset: tuple[tuple[str, Any], ...] = ()
         if target is None:
             name = self.word[1:]
             if name not in env:
@@ -193,7 +194,7 @@ class LoopSource:
             if isinstance(value, Turns):
                 value = value.turns
             if isinstance(value, Record) and tree.name in value:
-                return value[tree.name]
+                return value[str(tree.name)]
             if isinstance(value, Values) and all(isinstance(v, Record) and tree.name in v for v in value):
                 return Values(v[tree.name] for v in value)
         lists = host_lists(tree.names, env)

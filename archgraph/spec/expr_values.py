@@ -147,8 +147,8 @@ def unary_value(op: str, a: Any) -> Any:
     if op == "~" and not (isinstance(a, int) and not isinstance(a, bool)):
         raise EvalError(f"`~` needs a whole number, found {describe(a)}; a condition is negated by `not`")
     if isinstance(a, (int, float, Dim, Real)):
-        function = {"-": operator.neg, "+": operator.pos, "~": operator.invert}[op]
-        return _bounded(guarded(op, function, a))
+        functions: dict[str, Callable[[Any], Any]] = {"-": operator.neg, "+": operator.pos, "~": operator.invert}
+        return _bounded(guarded(op, functions[op], a))
     raise EvalError(f"`{op}` is not defined for {describe(a)}")
 
 

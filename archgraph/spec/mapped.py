@@ -137,7 +137,7 @@ class MappedPlan(NodePlan):
         self.refs = body.refs
 
     @staticmethod
-    def of_op(c: Compiler, plan: OpPlan, raw: YMap, refs: set[str]) -> NodePlan:
+    def of_op(c: Compiler, plan: OpPlan, raw: YMap, refs: set[str]) -> MappedPlan:
         """Wrap an op or call: its operands are mapped."""
         mapped = MappedPlan(plan.at, plan, Axes.compile(c, raw, refs))
 

@@ -37,9 +37,9 @@ class OpRef:
         return self._hash
 
     def __str__(self) -> str:
-        name = getattr(self.target, "op_name", None) or self.target.name
+        name: str = getattr(self.target, "op_name", None) or self.target.name
         if not self.attrs:
-            return str(name)
+            return name
         return "{op: " + name + "".join(f", {k}: {v}" for k, v in self.attrs) + "}"
 
     __repr__ = __str__
@@ -211,7 +211,7 @@ class SpecFile:
         self.params: dict[str, Param] = {}
         self.let: tuple[Local, ...] = ()
         self.requires: tuple[Local, ...] = ()
-        self.variants: dict[str, Mapping[str, Any]] = {}
+        self.variants: dict[str, Mapping[Any, Any]] = {}
         self.blocks: dict[str, Block] = {}
         self.graphs: dict[str, Block] = {}
         self.libraries: tuple[SpecFile, ...] = ()

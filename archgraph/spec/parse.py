@@ -271,7 +271,7 @@ class Parser:
             if why:
                 self.faults.error("name/invalid", span_of(raw, name, key=True), f"`{name}` can't name a param: {why}")
                 continue
-            found[name] = self.param(name, value, raw, block)
+            found[str(name)] = self.param(str(name), value, raw, block)
         return found
 
     def param(self, name: str, raw: Any, container: YMap, block: Block) -> Param:
@@ -424,8 +424,8 @@ class Parser:
             pattern = compiler.pattern(shape, where, key)
             if pattern is None:
                 continue
-            found[name] = Input(
-                name,
+            found[str(name)] = Input(
+                str(name),
                 pattern,
                 dtype=dtype,
                 is_list=is_list,
@@ -543,7 +543,8 @@ def takes_above(plan: NodePlan) -> bool:
         return True
     if isinstance(plan, OpPlan):
         if plan.inputs is not None:
-            return any(getattr(p, "inline", None) is not None and takes_above(p.inline) for p in plan.inputs)  # type: ignore[union-attr]
+            inline = [getattr(p, "inline", None) for p in plan.inputs]
+            return any(takes_above(p) for p in inline if p is not None)
         if plan.kwinputs is not None:
             return isinstance(plan.target, Block)
         return not plan.is_source

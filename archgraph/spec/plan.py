@@ -488,7 +488,7 @@ class OpPlan(NodePlan):
             flat: list[Any] = []
             for v in found:
                 if isinstance(v, (Values, Turns)):
-                    flat.extend(r for _, r in flatten(v) if True) if not holds_unknown(v) else flat.append(UNKNOWN)
+                    flat.extend([UNKNOWN] if holds_unknown(v) else [r for _, r in flatten(v)])
                 else:
                     flat.append(v)
             found = flat

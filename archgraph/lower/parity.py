@@ -126,13 +126,14 @@ def _broken(candidate: Candidate) -> str:
 def _run(case: Case, found: list[Candidate], row: Row, fired: dict[tuple[str, str], set[int]]) -> None:
     """Fill in a row. Raises what makes the case fail."""
     inputs = {name: tuple(tensor.shape) for name, tensor in case.inputs.items()}
+    outputs = {name: tuple(tensor.shape) for name, tensor in case.outputs.items()}
     shapes = {key: tuple(tensor.shape) for key, tensor in case.state.items()}
     refused: list[str] = []
     for spec, reference, _ in found:
         if reference is None:
             continue
         try:
-            env = reference.environment(case.args, inputs, shapes, case.note)
+            env = reference.environment(case.args, inputs, shapes, case.note, outputs)
             fed = reference.feed(inputs, env)
         except Misfit as misfit:
             row.spec = row.spec or spec

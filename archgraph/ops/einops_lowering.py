@@ -165,8 +165,10 @@ def emit(
 def factors(
     b: Emitter, pieces: Sequence[Group], sizes: Mapping[str, Num], given: Collection[str] = ()
 ) -> tuple[Any, ...]:
-    """Sizes of the parts of one axis; one that was not given, or is symbolic, is ``-1``."""
+    """Sizes of the parts of one axis; one that was not given, or is symbolic, is ``-1``, but for an empty axis."""
     values = [prod(sizes[name] for name in piece) for piece in pieces]
+    if 0 in values:
+        return tuple(b.size(value) for value in values)  # -1 would be ambiguous
     loose = [k for k, piece in enumerate(pieces) if any(name not in given for name in piece)]
     loose += [k for k, value in enumerate(values) if not isinstance(value, int)]
     return tuple(-1 if loose and k == loose[0] else b.size(value) for k, value in enumerate(values))

@@ -33,7 +33,7 @@ from archgraph.spec.reference_build import (
 __all__ = ["ANY", "Allowed", "Fed", "Misfit", "Published", "Reading", "Reference"]
 
 #: What every expression may read besides arguments and locals.
-SURROUNDINGS: Final = ("inputs", "shape", "call")
+SURROUNDINGS: Final = ("inputs", "outputs", "shape", "call")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +144,7 @@ class Reference:
         inputs: Mapping[str, Shape] | None = None,
         shapes: Mapping[str, Shape] | None = None,
         note: str = "",
+        outputs: Mapping[str, Shape] | None = None,
     ) -> dict[str, Any]:
         """What expressions read: arguments merged over the defaults, the surroundings, and the locals.
 
@@ -157,6 +158,8 @@ class Reference:
             Key of their state_dict → shape.
         note : str
             Prose about the run; arguments of ``forward(…)`` in it are ``call``.
+        outputs : mapping, optional
+            Name of their output → shape.
 
         Raises
         ------
@@ -172,7 +175,13 @@ class Reference:
         reasons += [f"the argument `{name}` is not given and has no default" for name in missing]
         if reasons:
             raise Misfit(*reasons)
-        env = {"inputs": freeze_data(inputs or {}), "shape": freeze_data(shapes or {}), "call": called(note), **merged}
+        env = {
+            "inputs": freeze_data(inputs or {}),
+            "outputs": freeze_data(outputs or {}),
+            "shape": freeze_data(shapes or {}),
+            "call": called(note),
+            **merged,
+        }
         for name, value in self.lets.items():
             env[name] = _evaluated(f"`let` {name}", value, env)
         return env
@@ -346,7 +355,7 @@ class Reference:
 
     def plain_environment(self) -> dict[str, Any]:
         """Surroundings where no arguments are known: the defaults, and locals that have a value with them."""
-        env: dict[str, Any] = {"inputs": {}, "shape": {}, "call": {}, **self.defaults}
+        env: dict[str, Any] = {"inputs": {}, "outputs": {}, "shape": {}, "call": {}, **self.defaults}
         for name, value in self.lets.items():
             if value.names <= env.keys():
                 env[name] = _evaluated(f"`let` {name}", value, env)

@@ -160,6 +160,12 @@ def test_indices_of_any_width() -> None:
           reference=lambda x, i: x.gather(1, i.long()))  # fmt: skip
 
 
+def test_an_index_may_be_empty() -> None:
+    x, index = torch.randn(2, 5, 3), torch.zeros(2, 0, dtype=torch.int64)
+    check("gather", {"pattern": "b [n] c, b j -> b j c"}, *types(x, index), inputs=[x, index],
+          reference=lambda x, i: x[:, :0])  # fmt: skip
+
+
 def test_layouts_of_single_axes_stay() -> None:
     grid = tensor_type("2 20 5", {1: Layout(0, (4, 5))})
     found = infer("gather", {"pattern": "b n [c], j -> b j n"}, grid, "int64: 3")

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from archgraph.analysis.function import cost_function
     from archgraph.ir.diagnostics import SpecError
     from archgraph.lower.build import build
     from archgraph.report.check import check
@@ -21,12 +22,13 @@ if TYPE_CHECKING:
     from archgraph.report.verify import verify
     from archgraph.spec.load import load, loads
 
-__all__ = ["SpecError", "build", "check", "load", "loads", "report", "verify"]
+__all__ = ["SpecError", "build", "check", "cost_function", "load", "loads", "report", "verify"]
 
 _HOMES = {
     "SpecError": "archgraph.ir.diagnostics",
     "build": "archgraph.lower.build",
     "check": "archgraph.report.check",
+    "cost_function": "archgraph.analysis.function",
     "load": "archgraph.spec.load",
     "loads": "archgraph.spec.load",
     "report": "archgraph.report.report",

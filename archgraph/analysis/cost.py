@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from archgraph.ir.dim import Num, dmax, prod
+from archgraph.ir.dim import Num, dmax, dmin, prod
 from archgraph.ir.graph import Graph, Node
 from archgraph.ir.types import DTYPE_BYTES
 from archgraph.ops.base import FREE, Cost, Op
@@ -267,7 +267,7 @@ def _peak(graph: Graph) -> Num:
             if node.count != 1:
                 # while a turn runs, the value that the turn before left is alive as well
                 carried = sum((t.bytes for t in callee.output_types), start=0)
-                inside = dmax(inside, memory(callee).peak + carried)
+                inside = dmax(inside, memory(callee).peak + carried * dmin(node.count - 1, 1))
         peaks.append(live + inside)
         live += made
         for out in range(len(node.types)):

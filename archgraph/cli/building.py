@@ -11,12 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from archgraph.analysis.sizes import default_sizes, with_sizes
 from archgraph.cli.console import console, fail
 from archgraph.ir.graph import Graph
 from archgraph.ir.types import TensorType
 from archgraph.report.numbers import human_bytes
 from archgraph.report.report import Report, report_of
-from archgraph.report.sizes import default_sizes, with_sizes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

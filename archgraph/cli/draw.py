@@ -29,9 +29,9 @@ def draw(
 
     Example:  archgraph draw vit -o vit.svg
     """
+    from archgraph.analysis.sizes import default_sizes
     from archgraph.cli.loading import open_specs, read_at, use_plugins
     from archgraph.report.draw import draw as drawing
-    from archgraph.report.sizes import default_sizes
 
     use_plugins(plugins)
     (opened,) = open_specs([spec], [variant] if variant is not None else None, settings)

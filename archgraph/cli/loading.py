@@ -63,7 +63,7 @@ def open_specs(
     SpecError
         With every fault of the first spec that has any.
     """
-    from archgraph.report.sizes import with_params
+    from archgraph.analysis.sizes import with_params
     from archgraph.spec.load import load
 
     values = read_settings(settings)
@@ -87,6 +87,6 @@ def read_at(texts: Sequence[str] | None, spec: Spec, graph: str | None) -> dict[
     """
     if not texts:
         return {}
-    from archgraph.report.sizes import parse_at
+    from archgraph.analysis.sizes import parse_at
 
     return dict(parse_at(texts, spec.block(graph).inputs))

@@ -16,13 +16,15 @@ from archgraph.ir._bounds import is_positive, lower_bound, upper_bound
 from archgraph.ir._cond import Cond, Relation, SymbolicTruth, divides, eq, le, lt, ne
 from archgraph.ir._degree import UnknownDegree, degree
 from archgraph.ir._division import ceil_log2, extremum
-from archgraph.ir._monomial import Monomial, TooLarge, divide
+from archgraph.ir._monomial import Atom, Monomial, TooLarge, divide, monomial
 from archgraph.ir._substitute import evaluate, substitute
 from archgraph.ir._text import pretty
 
 __all__ = [
+    "Atom",
     "Cond",
     "Dim",
+    "Monomial",
     "Num",
     "Relation",
     "SymbolicTruth",
@@ -31,6 +33,7 @@ __all__ = [
     "ceil_log2",
     "ceildiv",
     "degree",
+    "divide",
     "divides",
     "dmax",
     "dmin",
@@ -39,6 +42,7 @@ __all__ = [
     "le",
     "lower_bound",
     "lt",
+    "monomial",
     "ne",
     "pretty",
     "prod",

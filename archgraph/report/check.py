@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from archgraph.analysis.sizes import default_sizes
 from archgraph.ir.diagnostics import Collector, Diagnostic, SpecError
 from archgraph.report.claims import claims_of
-from archgraph.report.sizes import default_sizes
 from archgraph.spec.load import Spec, checked_settings, parse_file, resolve, shipped, variant_settings
 from archgraph.spec.model import SpecFile
 from archgraph.spec.reference_parse import references

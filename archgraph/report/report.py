@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from archgraph.analysis.cost import Totals, totals
+from archgraph.analysis.sizes import default_sizes, with_sizes
 from archgraph.ir.dim import Num
 from archgraph.ir.graph import Graph
 from archgraph.ir.types import TensorType
 from archgraph.report.numbers import plain
-from archgraph.report.sizes import default_sizes, with_sizes
 from archgraph.report.tree import Row, coverage, rows, type_to_dict
 from archgraph.spec.load import Spec, load
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from archgraph.analysis.cost import totals
+from archgraph.analysis.sizes import default_sizes, with_params
 from archgraph.ir.diagnostics import Collector, Diagnostic, SpecError
 from archgraph.ir.dim import Num
 from archgraph.report.check import spec_files
 from archgraph.report.claims import Claim, Figure, claims_of
 from archgraph.report.numbers import plain
-from archgraph.report.sizes import default_sizes, with_params
 from archgraph.spec.load import Spec, parse_file, variant_settings
 from archgraph.spec.model import SpecFile
 

@@ -199,7 +199,7 @@ class LoopPlan(NodePlan):
             if isinstance(v, Dim):
                 if len(self.loop_names) == 1:
                     return v, []
-                raise OpError(f"`{key}` runs over a symbolic number; give the size", hint="loop over a list, or set it")
+                raise SymbolicTruth(f"`{key}` runs in lock-step over a symbolic number; it must be known")
             if isinstance(v, Late):
                 raise NeedsValue(v)
             if isinstance(v, float) and v.is_integer():
@@ -236,7 +236,7 @@ class LoopPlan(NodePlan):
         except _Silent:
             return UNKNOWN
         if isinstance(n, Dim) and self.kind != "for":
-            raise OpError("only a chain can have a symbolic number of turns")
+            raise SymbolicTruth("only a chain can have a symbolic number of turns")
         if self.kind == "map":
             return self._map(f, it, name, int(n), columns)
         start = self.given.get(f, it, name) if self.given is not None else it
@@ -245,7 +245,7 @@ class LoopPlan(NodePlan):
         if isinstance(n, Dim):
             rolled = self._rolled(f, start, name, n, columns)
             if rolled is None:
-                raise OpError(f"turns of a chain of {n} must be alike: the same types in and out")
+                raise SymbolicTruth(f"turns of a chain of {n} must be alike: the same types in and out")
             return rolled
         if n == 0:
             return self.first_input(f, start, name) if self.kind == "for" else Values()

@@ -6,12 +6,12 @@ from xml.etree import ElementTree
 import pytest
 
 import archgraph
+from archgraph.analysis.sizes import default_sizes
 from archgraph.ir.diagnostics import SpecError
 from archgraph.ir.graph import Graph
 from archgraph.report.draw import draw
 from archgraph.report.layout import Box, Plan, plan
 from archgraph.report.scene import INPUTS, OUTPUTS, scene
-from archgraph.report.sizes import default_sizes
 from tests.report.small import STAGES, TINY
 
 SVG = "{http://www.w3.org/2000/svg}"

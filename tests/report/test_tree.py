@@ -2,8 +2,8 @@ import pytest
 
 import archgraph
 from archgraph.analysis.cost import totals
+from archgraph.analysis.sizes import default_sizes
 from archgraph.ir.graph import Graph
-from archgraph.report.sizes import default_sizes
 from archgraph.report.tree import Row, coverage, rows
 from tests.report.small import STAGES, TINY
 

@@ -3,9 +3,9 @@ import re
 import pytest
 
 import archgraph
+from archgraph.analysis.sizes import default_sizes, parse_at, with_sizes
 from archgraph.ir.diagnostics import SpecError
 from archgraph.ir.dim import sym
-from archgraph.report.sizes import default_sizes, parse_at, with_sizes
 from archgraph.spec.load import Spec
 from tests.report.small import TINY
 

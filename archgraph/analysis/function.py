@@ -1,0 +1,464 @@
+"""Cost as a compiled function of hyperparameters: millions of candidates a second, exact, guards decided."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+from math import prod
+from typing import TYPE_CHECKING, Any, Final
+
+from archgraph.analysis.compiled import Compiled
+from archgraph.analysis.conditions import conditions, guards
+from archgraph.analysis.cost import totals
+from archgraph.analysis.program import INT64, Program
+from archgraph.analysis.sizes import with_params
+from archgraph.analysis.symbolic import open_graph, open_names
+from archgraph.ir.diagnostics import Diagnostic, SpecError, did_you_mean
+from archgraph.ir.graph import Guard
+from archgraph.spec.load import Spec, load
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: What a cost function tells of a candidate, and ``valid``.
+RESULTS: Final = ("params", "macs", "flops", "activation_bytes")
+_PROBES: Final = 24  # choice vectors that are tried to see whether a symbol will do
+_OPEN: Final = object()  # in place of a value: the hyperparameter stays a symbol
+
+
+class Case:
+    """The closed forms for one choice vector: compiled, or the reason why none of its candidates is valid."""
+
+    __slots__ = ("compiled", "error", "guards")
+
+    def __init__(self, compiled: Compiled | None, guards: Sequence[Guard], error: SpecError | None) -> None:
+        self.compiled = compiled
+        self.guards = tuple(guards)
+        self.error = error
+
+
+class CostFunction:
+    """``f(dim=array, depth=array)``: params, macs, flops, activation_bytes and valid of many candidates at once.
+
+    Made by `cost_function`. Call it with a column per name in ``names``; columns broadcast, and single values may
+    stand for columns. A list hyperparameter takes an array with a last axis of its entries.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The hyperparameters and sizes that it takes, as they were asked for.
+    columns : tuple of str
+        The same with lists taken apart: ``depths.0``, ``depths.1`` …
+    choices : mapping of str to tuple
+        Names that take one of listed values, and those values. `by_code` takes their numbers in the list instead.
+    """
+
+    def __init__(self, spec: Spec, graph: str | None, at: Mapping[str, Any] | None, over: Mapping[str, Any]) -> None:
+        self.spec = spec
+        self.graph = graph
+        self.at = dict(at or {})
+        known = open_names(spec, graph)
+        self.names = tuple(over)
+        self.choices: dict[str, tuple[Any, ...]] = {}
+        self._entries: dict[str, int] = {}
+        columns: list[str] = []
+        for name, values in over.items():
+            kind = _checked(spec, known, name)
+            given = _values(spec, name, kind, values)
+            if given is not None:
+                self.choices[name] = given
+            if kind == "list" and given is None:
+                self._entries[name] = len(spec.params()[name])
+                columns += [f"{name}.{k}" for k in range(self._entries[name])]
+            else:
+                columns.append(name)
+        self.columns = tuple(columns)
+        self._cases: dict[tuple[int, ...], Case] = {}
+        self._options = self._plan()
+
+    # -- which are symbols -------------------------------------------------------------------------------------------
+
+    def _plan(self) -> dict[str, tuple[Any, ...]]:
+        """What each listed name is elaborated with: its values one by one, or a symbol for those of 1 and more.
+
+        As few as possible are taken one by one: where structure hangs on a value (`when: depth > 4`) symbols fail.
+        """
+        whole = [n for n, values in self.choices.items() if all(map(_is_int, values)) and max(values) >= 1]
+        first: SpecError | None = None
+        for n in range(len(whole) + 1):
+            plans = [
+                {
+                    name: (*(v for v in values if v < 1), _OPEN) if name in whole and name not in fixed else values
+                    for name, values in self.choices.items()
+                }
+                for fixed in combinations(whole, n)
+            ]
+            plans.sort(key=lambda options: prod(map(len, options.values())))
+            for options in plans:
+                error = self._fault(options)
+                if error is None:
+                    return options
+                first = first or error
+        assert first is not None
+        raise first
+
+    def _fault(self, options: Mapping[str, tuple[Any, ...]]) -> SpecError | None:
+        """Why a plan won't do, judged by some of its choice vectors: all values occur, one at a time."""
+        base = {name: values[-1] for name, values in options.items()}
+        probes = [base] + [{**base, name: v} for name, values in options.items() for v in values[:-1]]
+        first: SpecError | None = None
+        works = False
+        for chosen in probes[:_PROBES]:
+            try:
+                self._elaborate(chosen)
+                works = True
+            except SpecError as error:
+                first = first or error
+                if self._by_symbols(error, chosen):
+                    return error
+        return None if works else first
+
+    def _by_symbols(self, error: SpecError, chosen: Mapping[str, Any]) -> bool:
+        """Whether elaboration failed because something was a symbol."""
+        if any(d.code == "expr/undecided" for d in error.diagnostics):
+            return True
+        plain = {n: max(self.choices[n]) if v is _OPEN else v for n, v in chosen.items()}
+        try:
+            open_graph(with_params(self.spec, plain), (), self.graph, self.at)
+        except SpecError:
+            return False
+        return True
+
+    def _elaborate(self, chosen: Mapping[str, Any]) -> Any:
+        settings = {name: value for name, value in chosen.items() if value is not _OPEN}
+        opened = [name for name in self.names if chosen.get(name, _OPEN) is _OPEN]
+        return open_graph(with_params(self.spec, settings), opened, self.graph, self.at)[0]
+
+    def case(self, **choices: Any) -> Case:
+        """The closed forms for a choice of values."""
+        return self._case(tuple(self._option(name, choices[name]) for name in self.choices))
+
+    def _option(self, name: str, value: Any) -> int:
+        options = self._options[name]
+        for k, option in enumerate(options):
+            if option is not _OPEN and option == value and isinstance(option, bool) == isinstance(value, bool):
+                return k
+        if options[-1] is _OPEN and value in self.choices[name]:
+            return len(options) - 1
+        raise ValueError(f"`{name}` is one of {', '.join(map(str, self.choices[name]))}, not {value!r}")
+
+    def _case(self, key: tuple[int, ...]) -> Case:
+        found = self._cases.get(key)
+        if found is None:
+            chosen = {name: self._options[name][k] for name, k in zip(self.choices, key, strict=True)}
+            try:
+                graph = self._elaborate(chosen)
+            except SpecError as error:
+                if not self.choices or self._by_symbols(error, chosen):
+                    raise
+                found = Case(None, (), error)
+            else:
+                t = totals(graph)
+                held = guards(graph)
+                results = {
+                    "params": t.params,
+                    "macs": t.macs,
+                    "elementwise": t.elementwise,
+                    "activation_bytes": t.activation_bytes,
+                }
+                program = Program(
+                    self.columns, results, {"flops": ("macs", "elementwise")}, conditions(g.cond for g in held)
+                )
+                del program.results["elementwise"]
+                program.results = {name: program.results[name] for name in (*RESULTS, "valid")}
+                found = Case(Compiled(program), held, None)
+            self._cases[key] = found
+        return found
+
+    # -- evaluation --------------------------------------------------------------------------------------------------
+
+    def __call__(self, **columns: Any) -> dict[str, NDArray[Any]]:
+        """Costs of all candidates: a value per name, or an array of values.
+
+        Returns
+        -------
+        dict
+            Arrays ``params``, ``macs``, ``flops``, ``activation_bytes`` (int64; Python ints where one does not fit)
+            and ``valid`` (bool). Costs of candidates that are not valid mean nothing.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For names missing or unknown, values that are no integers, are below 1, or stand in no list of choices.
+        """
+        return self._run(columns, coded=False)
+
+    def by_code(self, **columns: Any) -> dict[str, NDArray[Any]]:
+        """`__call__` where names of ``choices`` take numbers of values in their lists, from 0."""
+        return self._run(columns, coded=True)
+
+    def scalar(self, **values: Any) -> dict[str, Any]:
+        """Costs of one candidate, as Python ints, by plain Python: a microsecond for most specs.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for a call.
+        """
+        self._names_known(values)
+        key = tuple([self._option(name, values[name]) for name in self.choices])
+        flat: list[Any] = []
+        for name in self.names:
+            flat.extend(values[name] if name in self._entries else (values[name],))
+        if self._entries and len(flat) != len(self.columns):
+            raise ValueError(f"lists have {', '.join(f'{n}: {k}' for n, k in self._entries.items())} entries")
+        found = self._case(key).compiled
+        if found is None:
+            return {**dict.fromkeys(RESULTS, 0), "valid": False}
+        for k, (name, value) in enumerate(zip(self.columns, flat, strict=True)):
+            if name in self.choices:
+                flat[k] = int(value) if _is_int(value) else 0
+                continue
+            if not _is_int(value) or value < 1:
+                raise ValueError(_refusal(name, value))
+            flat[k] = int(value)
+        return found.scalar(flat)
+
+    def why(self, **values: Any) -> list[str]:
+        """What is wrong with a candidate; nothing if it is valid."""
+        self._names_known(values)
+        case = self.case(**{name: values[name] for name in self.choices})
+        if case.error is not None:
+            return [d.message for d in case.error.diagnostics]
+        env: dict[str, int] = {}
+        for name, value in values.items():
+            if name in self._entries:
+                env.update((f"{name}.{k}", v) for k, v in enumerate(value))
+            elif _is_int(value):
+                env[name] = value
+        found = []
+        for guard in case.guards:
+            try:
+                held = guard.cond.evaluate(env)
+            except ZeroDivisionError:
+                held = False
+            if not held:
+                found.append(str(guard))
+        return found
+
+    def _names_known(self, given: Iterable[str]) -> None:
+        given = set(given)
+        unknown = [name for name in given if name not in self.names]
+        missing = [name for name in self.names if name not in given]
+        if unknown or missing:
+            parts = [f"takes no `{name}`" for name in sorted(unknown)] + [f"needs `{name}`" for name in missing]
+            raise TypeError(f"the cost of {self.spec.label} {', '.join(parts)}")
+
+    def _run(self, given: Mapping[str, Any], *, coded: bool) -> dict[str, NDArray[Any]]:
+        import numpy as np
+
+        self._names_known(given)
+        codes: dict[str, NDArray[Any]] = {}
+        flat: dict[str, NDArray[Any]] = {}
+        for name in self.names:
+            if name in self.choices:
+                array, codes[name] = self._chosen(name, given[name], coded)
+                flat[name] = array
+                continue
+            array = np.asarray(given[name])
+            if array.dtype == object and not all(map(_is_int, array.flat)):
+                raise ValueError(f"`{name}` takes integers")
+            if array.dtype.kind not in "iuO":
+                raise ValueError(f"`{name}` takes integers, not {array.dtype}")
+            if array.dtype == np.uint64:
+                array = array.astype(object) if array.size and array.max() > INT64 else array.astype(np.int64)
+            if array.size and array.min() < 1:
+                raise ValueError(_refusal(name, array.min()))
+            if name in self._entries:
+                if array.ndim == 0 or array.shape[-1] != self._entries[name]:
+                    raise ValueError(f"`{name}` is a list of {self._entries[name]}: give a last axis of that length")
+                flat.update((f"{name}.{k}", array[..., k]) for k in range(self._entries[name]))
+            else:
+                flat[name] = array
+        shape = np.broadcast_shapes(*(a.shape for a in flat.values()))
+        columns = [np.broadcast_to(flat[name], shape).reshape(-1) for name in self.columns]
+        chosen = [np.broadcast_to(codes[name], shape).reshape(-1) for name in self.choices]
+        return {name: a.reshape(shape) for name, a in self._by_case(columns, chosen, prod(shape)).items()}
+
+    def _chosen(self, name: str, given: Any, coded: bool) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Of a column of a listed name: its values where they are integers (else 0), and which option each takes."""
+        import numpy as np
+
+        values = self.choices[name]
+        whole = all(map(_is_int, values))
+        if coded:
+            codes = np.asarray(given)
+            if codes.dtype.kind not in "iu":
+                raise ValueError(f"`{name}` takes numbers of values in its list")
+            if codes.size and (codes.min() < 0 or codes.max() >= len(values)):
+                raise ValueError(f"`{name}` has {len(values)} values, numbered from 0")
+        else:
+            if not whole and not all(isinstance(v, (str, bool, int, float)) for v in values):
+                raise ValueError(f"values of `{name}` are no plain values; give their numbers to `by_code`")
+            array = np.asarray(given)
+            codes = np.full(array.shape, -1)
+            for k, v in enumerate(values):
+                if isinstance(v, bool) == (array.dtype == bool) and isinstance(v, str) == (array.dtype.kind == "U"):
+                    codes[array == v] = k
+            if codes.size and codes.min() < 0:
+                raise ValueError(f"`{name}` is one of {', '.join(map(str, values))}, not {array[codes < 0].flat[0]!r}")
+        options = np.array([self._option(name, v) for v in values])
+        numbers = np.array(values if whole else [0] * len(values))
+        return numbers[codes], options[codes]
+
+    def _by_case(self, columns: list[Any], chosen: list[Any], rows: int) -> dict[str, NDArray[Any]]:
+        import numpy as np
+
+        key = np.zeros(rows if chosen else 0, np.int64)
+        sizes = [len(self._options[name]) for name in self.choices]
+        for codes, size in zip(chosen, sizes, strict=True):
+            key = key * size + codes
+        if not key.size or key.min() == key.max():
+            first = tuple(int(codes[0]) if rows else 0 for codes in chosen)
+            return _evaluate(self._case(first), columns, rows)
+        out: dict[str, Any] = {name: np.zeros(rows, np.int64) for name in RESULTS}
+        out["valid"] = np.zeros(rows, bool)
+        for number in np.unique(key):
+            where = np.flatnonzero(key == number)
+            first = tuple(int(codes[where[0]]) for codes in chosen)
+            found = _evaluate(self._case(first), [c[where] for c in columns], len(where))
+            for name, array in found.items():
+                if array.dtype == object and out[name].dtype != object:
+                    out[name] = out[name].astype(object)
+                out[name][where] = array
+        return out
+
+
+def _evaluate(case: Case, columns: list[Any], rows: int) -> dict[str, NDArray[Any]]:
+    import numpy as np
+
+    if case.compiled is None or rows == 0:
+        return {**{name: np.zeros(rows, np.int64) for name in RESULTS}, "valid": np.zeros(rows, bool)}
+    out: dict[str, Any] = {name: np.empty(rows, np.int64) for name in RESULTS}
+    out["valid"] = np.empty(rows, bool)
+    if case.compiled.run(columns, out, 0, rows):
+        return out
+    # Something may be too large for 64 bits: take smaller pieces, and Python's integers where it still is.
+    step = 1 << 16
+    for low in range(0, rows, step):
+        high = min(low + step, rows)
+        if case.compiled.run(columns, out, low, high):
+            continue
+        large: dict[str, Any] = {name: np.empty(high - low, object) for name in RESULTS}
+        large["valid"] = np.empty(high - low, bool)
+        case.compiled.run([c[low:high] for c in columns], large, 0, high - low)
+        for name, array in large.items():
+            if name != "valid" and out[name].dtype != object and max(map(abs, array)) > INT64:
+                out[name] = out[name].astype(object)
+            out[name][low:high] = array
+    return out
+
+
+def _is_int(value: Any) -> bool:
+    return type(value) is int or (not isinstance(value, (bool, float, str)) and hasattr(value, "__index__"))
+
+
+def _refusal(name: str, value: Any) -> str:
+    return (
+        f"`{name}` stands for whole numbers from 1, not {value!r}; list its values (`over={{'{name}': [0, 1, 2]}}`) "
+        "if others occur"
+    )
+
+
+def _checked(spec: Spec, known: Mapping[str, str], name: str) -> str:
+    """What kind of name it is: as `open_names` says, or ``choice``."""
+    if name in known:
+        return known[name]
+    if name in spec.file.params:
+        return "choice"
+    near = did_you_mean(name, [*spec.file.params, *known])
+    raise SpecError(
+        Diagnostic(
+            "over/unknown",
+            None,
+            f"`{spec.name}` has no hyperparameter or size `{name}`",
+            expected=", ".join(dict.fromkeys([*spec.file.params, *known])),
+            hint=f"did you mean `{near}`?" if near else None,
+        )
+    )
+
+
+def _values(spec: Spec, name: str, kind: str, given: Iterable[Any] | None) -> tuple[Any, ...] | None:
+    """The listed values of a name; None where it runs over the integers from 1."""
+    if given is not None:
+        values = tuple(given)
+        if not values:
+            raise ValueError(f"`{name}` has no values to choose from")
+        if kind in ("size", "axis", "entry") and not all(_is_int(v) and v >= 1 for v in values):
+            raise ValueError(f"`{name}` takes whole numbers from 1")
+        return None if kind in ("size", "axis", "entry") else values
+    p = spec.file.params.get(name)
+    if p is not None and p.choices:
+        return tuple(p.choices)
+    if kind != "choice":
+        return None
+    value = spec.params()[name]
+    if isinstance(value, bool):
+        return False, True
+    raise SpecError(
+        Diagnostic(
+            "over/values",
+            None,
+            f"`{name}` is not a whole number, so its values must be listed",
+            expected=f"over={{'{name}': [{value}, …]}}",
+        )
+    )
+
+
+def cost_function(
+    spec: Spec | str | os.PathLike[str],
+    variant: str | None = None,
+    *,
+    over: Iterable[str] | Mapping[str, Iterable[Any] | None],
+    graph: str | None = None,
+    at: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> CostFunction:
+    """The cost of an architecture as a function of hyperparameters and input sizes.
+
+    Parameters
+    ----------
+    spec : Spec, path or shipped name
+    variant : str, optional
+        One of its variants, where it is loaded by name.
+    over : iterable of str, or mapping of str to values
+        Integer hyperparameters, lists of integers (whole, or ``depths.0``), sizes of inputs (``H``, ``B``), flags and
+        texts. With listed values a hyperparameter may be anything; it is elaborated once per value where it decides
+        the structure. Without values a whole number runs from 1, a flag over both, a text over its ``one_of``.
+    graph : str, optional
+        Which graph, where there are several.
+    at : mapping, optional
+        Input name → shape; sizes left out take the spec's examples and a batch of one.
+    **settings
+        Hyperparameters to set.
+
+    Returns
+    -------
+    CostFunction
+
+    Raises
+    ------
+    SpecError
+        For unknown names, and hyperparameters whose values must be listed.
+    """
+    if not isinstance(spec, Spec):
+        spec = load(spec, variant, **settings)
+    elif variant is not None:
+        raise ValueError("a loaded spec has its variant; give it to `load`")
+    elif settings:
+        spec = spec.with_settings(**settings)
+    if isinstance(over, str):
+        raise TypeError("`over` takes a list of names")
+    names = over if isinstance(over, Mapping) else dict.fromkeys(over)
+    return CostFunction(spec, graph, at, names)

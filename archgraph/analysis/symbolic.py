@@ -1,0 +1,132 @@
+"""Graphs over symbols: which names of a spec can stay open, and its graph with some of them open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from archgraph.analysis.sizes import default_sizes, with_sizes
+from archgraph.ir.diagnostics import Diagnostic, SpecError, did_you_mean
+from archgraph.ir.dim import Num, sym
+from archgraph.ir.graph import Graph
+from archgraph.ir.types import TensorType
+from archgraph.spec.load import Spec
+
+#: Names of axes by position, for inputs whose patterns have other names there: maps and sequences.
+_AXES: Final = {4: ("B", "C", "H", "W"), 3: ("B", "N", "C")}
+
+
+def open_names(spec: Spec, graph: str | None = None) -> dict[str, str]:
+    """Names that may stand open, and what each is: ``number``, ``list``, ``entry`` (of a list), ``size`` or ``axis``.
+
+    An axis is a size of an input by its place (``H`` of a map) where the pattern has another name there.
+    """
+    found: dict[str, str] = {}
+    for name, value in spec.params().items():
+        if _is_int(value):
+            found[name] = "number"
+        elif isinstance(value, (tuple, list)) and value and all(map(_is_int, value)):
+            found[name] = "list"
+            for k in range(len(value)):
+                found[f"{name}.{k}"] = "entry"
+    inputs = spec.block(graph).inputs.values()
+    for i in inputs:
+        for axis in i.pattern.axes:
+            if axis.kind == "name":
+                found.setdefault(axis.name, "size")
+    for i in inputs:
+        if not i.is_list and i.pattern.rest is None:
+            for name in _AXES.get(len(i.pattern.axes), ()):
+                found.setdefault(name, "axis")
+    return found
+
+
+def open_graph(
+    spec: Spec, names: Iterable[str], graph: str | None = None, at: Mapping[str, Any] | None = None
+) -> tuple[Graph, Spec]:
+    """The typed graph with the named hyperparameters and sizes as symbols, and the spec with its settings.
+
+    Parameters
+    ----------
+    spec : Spec
+    names : iterable of str
+        Integer hyperparameters; lists of integers, whose entries become the symbols ``depths.0``, ``depths.1`` …;
+        single entries; sizes in the patterns of the inputs; ``B``, ``C``, ``H``, ``W`` (maps) and ``N`` (sequences).
+    graph : str, optional
+        Which graph, where there are several.
+    at : mapping, optional
+        Input name → shape, as for `archgraph.report`.
+
+    Raises
+    ------
+    SpecError
+        For unknown names, and where elaboration needs the value of one.
+    """
+    known = open_names(spec, graph)
+    settings = dict(spec.settings)
+    values = spec.params()
+    sizes: list[str] = []
+    for name in names:
+        kind = known.get(name)
+        if kind == "number":
+            settings[name] = sym(name)
+        elif kind == "list":
+            settings[name] = tuple([sym(f"{name}.{k}") for k in range(len(values[name]))])
+        elif kind == "entry":
+            whole, _, k = name.rpartition(".")
+            entries = list(settings[whole] if settings.get(whole) is not None else values[whole])
+            entries[int(k)] = sym(name)
+            settings[whole] = tuple(entries)
+        elif kind is not None:
+            sizes.append(name)
+        else:
+            near = did_you_mean(name, known)
+            raise SpecError(
+                Diagnostic(
+                    "symbol/unknown",
+                    None,
+                    f"`{name}` can't be a symbol of `{spec.name}`",
+                    expected=", ".join(known),
+                    hint=f"did you mean `{near}`?" if near else None,
+                )
+            )
+    spec = with_sizes(Spec(spec.file, spec.variant, settings, spec.session), graph, at)
+    shapes = default_sizes(spec, graph, at)
+    if sizes:
+        given = _opened(spec, graph, shapes, sizes)
+        spec = with_sizes(spec, graph, given)
+        shapes = default_sizes(spec, graph, {**(at or {}), **given})
+    return spec.graph(graph, shapes), spec
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _opened(spec: Spec, graph: str | None, shapes: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
+    """The shapes of those inputs that have one of the sizes, with its symbol in place."""
+    wanted = set(names)
+    found: dict[str, Any] = {}
+    for i in spec.block(graph).inputs.values():
+        axes = i.pattern.axes
+        own = [axis.name if axis.kind == "name" else "" for axis in axes]
+        if i.name not in shapes or i.pattern.rest is not None:
+            continue
+        missing = wanted.difference(own)
+        for k, name in enumerate(() if i.is_list else _AXES.get(len(axes), ())):
+            if name in missing:
+                own[k] = name
+        if wanted.isdisjoint(own):
+            continue
+
+        def of(shape: Any, own: list[str] = own) -> Any:
+            if isinstance(shape, TensorType):
+                return TensorType(shape.dtype, of(shape.shape), shape.layout)
+            return tuple([_size(name, size, wanted) for name, size in zip(own, shape, strict=True)])
+
+        found[i.name] = tuple(map(of, shapes[i.name])) if i.is_list else of(shapes[i.name])
+    return found
+
+
+def _size(name: str, size: Num, wanted: set[str]) -> Num:
+    return sym(name) if name in wanted else size

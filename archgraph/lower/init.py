@@ -99,6 +99,10 @@ def fill_(tensor: Tensor, law: str, args: Mapping[str, Any], generator: torch.Ge
             nn.init.eye_(tensor)
         case "dirac":
             nn.init.dirac_(tensor)
+        case "geometric":
+            # in double precision: late terms of a long series are products of many factors
+            steps = torch.arange(tensor.numel(), dtype=torch.float64)
+            tensor.copy_((args["start"] * args["ratio"] ** steps).reshape(tensor.shape))
         case _:
             raise ValueError("unknown law")
 

@@ -12,6 +12,7 @@ from functools import reduce
 from typing import Any, Final, NamedTuple
 
 from archgraph.ir.dim import Dim
+from archgraph.ir.expr import ExprError
 from archgraph.ir.real import FUNCTIONS as SYMBOLIC_FUNCTIONS
 from archgraph.ir.real import Real, apply
 from archgraph.spec.expr_values import (
@@ -51,7 +52,7 @@ def call_function(name: str, function: HostFunction, args: tuple[Any, ...]) -> A
         for arg in args:
             if isinstance(arg, (Dim, Real)):
                 return _symbolic(name, function, args)
-            if not isinstance(arg, (int, float)) and not is_foreign(arg) and name != "int":
+            if not isinstance(arg, (int, float)) and not is_foreign(arg) and name not in ("int", "float"):
                 raise EvalError(f"`{name}` needs numbers, found {describe(arg)}")
     result = guarded(name, function.body, *args)
     if isinstance(result, float) and not math.isfinite(result):
@@ -108,6 +109,18 @@ def _int(x: Any) -> int:
     if not isinstance(x, (int, float)) and not is_foreign(x):
         raise EvalError(f"`int` needs a number, found {describe(x)}")
     return int(x)
+
+
+def _float(x: Any) -> float:
+    if not isinstance(x, str):
+        return float(x)
+    from archgraph.spec.expr_eval import compile
+    from archgraph.spec.expr_parse import parse
+
+    try:
+        return float(compile(parse(x))({}))
+    except (ExprError, EvalError, TypeError, ValueError) as error:
+        raise EvalError(f"{describe(x)} is no arithmetic of numbers") from error
 
 
 def _length(x: Any) -> int:
@@ -194,7 +207,7 @@ FUNCTIONS: Final[dict[str, HostFunction]] = {
     "cos": HostFunction(math.cos, 1, 1, True, "cosine of radians"),
     "tan": HostFunction(math.tan, 1, 1, True, "tangent of radians"),
     "int": HostFunction(_int, 1, 1, True, "whole part, toward zero; or the number that a text spells"),
-    "float": HostFunction(float, 1, 1, True, "the number as a float"),
+    "float": HostFunction(_float, 1, 1, True, "as a float; or what the arithmetic in a text gives"),
     "bool": HostFunction(bool, 1, 1, False, "true unless zero, null or empty"),
     # Lists.
     "len": HostFunction(_length, 1, 1, False, "number of items of a list or mapping, or characters of a text"),

@@ -117,6 +117,8 @@ def test_values_are_those_of_python(tree: Expr, values: list[int]) -> None:
         ("int(7.9)", 7),
         ("int('22')", 22),
         ("float(3)", 3.0),
+        ("float('1.5')", 1.5),
+        ("float('1-1/4+1e-5')", 0.75001),
         ("len(depths) + len(row) + len(pool)", 9),
         ("prod(depths)", 64),
         ("prod([])", 1),

@@ -47,8 +47,11 @@ class _Writer:
         self.lines.append(f'  {name} [label={label}, fillcolor="{colour}"{more}]')
 
     def edges(self, sources: Sequence[_Source], target: str) -> None:
-        """Edges to a box; the type of a value stands on its first."""
-        for source in sources:
+        """Edges to an operand; the type of a value stands on its first.
+
+        Folded turns may take an output each of one box: one line says it.
+        """
+        for source in {s[0]: s for s in reversed(sources)}.values():
             text = self.types.pop(source, "")
             self.links.append(f"  {source[0]} -> {target}" + (f" [label={_quoted(text)}]" if text else ""))
 

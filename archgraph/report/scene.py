@@ -84,13 +84,16 @@ def _scene(graph: Graph, shown: tuple[Row, ...]) -> Scene:
     found: dict[tuple[End, End], str] = {}
     labelled: set[End] = set()
     parallel: set[tuple[int, int, str]] = set()
+    joined: set[tuple[int, End]] = set()
 
     def connect(ref: tuple[int, int] | None, target: End) -> None:
         if ref is None:
             return
         source = (INPUTS, ref[1]) if ref[0] < 0 else (home[ref[0]], ref[1])
-        if source[0] == target[0] or (source, target) in found:
+        # an operand of folded turns may take an output each of one box: one line says it
+        if source[0] == target[0] or (source[0] >= 0 and (source[0], target) in joined) or (source, target) in found:
             return
+        joined.add((source[0], target))
         text = str(graph.type_of(ref))
         beside = (source[0], target[0], text)  # equal values between the same boxes, as q, k and v
         found[source, target] = "" if source in labelled or beside in parallel else text

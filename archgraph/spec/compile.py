@@ -618,6 +618,8 @@ class Compiler:
         plan.refs = plan.refs | frozenset(refs)
         if loop_words:
             return self.loop(loop_words, plan, raw, container, key, given, name)
+        if isinstance(plan, SwitchPlan) and name is not None:
+            self.loops += [(name, case) for case in plan.cases.values() if isinstance(case, LoopPlan)]
         self.common(plan, raw)
         return plan
 

@@ -330,8 +330,8 @@ class InitKind(Kind):
     """How a weight starts: ``zeros`` or ``{normal: {std: 0.02}}``.
 
     ``fan`` of the Kaiming laws is 0 for fan_in and 1 for fan_out; their gain is that of leaky ReLU with slope ``a``
-    (``a: 0`` is ReLU), as in ``torch.nn.init``. ``geometric`` is ``start * ratio ** k`` over all elements in order, as the
-    frequencies of rotary positions are. Laws of a tensor's axes take ``stack`` too: so many leading axes hold
+    (``a: 0`` is ReLU), as in ``torch.nn.init``. ``geometric`` is ``start * ratio ** k`` over all elements in order,
+    as the frequencies of rotary positions are. Laws of a tensor's axes take ``stack`` too: so many leading axes hold
     tensors of their own, each drawn by itself (the memories of several heads).
     """
 

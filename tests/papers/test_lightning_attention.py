@@ -1,4 +1,4 @@
-"""Lightning attention and TransNormerLLM: three forms of one sum, state over cuts, what the mixer ignores, linear cost."""
+"""Lightning attention and TransNormerLLM: three forms of one sum, state over cuts, linear cost."""
 
 import math
 from itertools import pairwise

@@ -48,36 +48,46 @@ class Activation(Op):
 class Relu(Activation, name="relu"):
     """``max(x, 0)``."""
 
+    keeps_density = True
+
 
 class Relu6(Activation, name="relu6", work=2):
     """``min(max(x, 0), 6)``."""
+
+    keeps_density = True
 
 
 class LeakyRelu(Activation, name="leaky_relu", work=3):
     """``x`` where it is positive, else ``negative_slope * x``."""
 
+    keeps_density = True
     negative_slope: Any = attr(FLOAT, 0.01, doc="slope below zero", inert=True, draw=[0.01, 0.2])
 
 
 class Elu(Activation, name="elu", work=4):
     """``x`` where it is positive, else ``alpha * expm1(x)``."""
 
+    keeps_density = True
     alpha: Any = attr(FLOAT, 1.0, doc="minus the limit far below zero", inert=True, draw=[1.0, 0.5])
 
 
 class Selu(Activation, name="selu", work=5):
     """ELU with the fixed scales of self-normalising networks (arXiv 1706.02515)."""
 
+    keeps_density = True
+
 
 class Celu(Activation, name="celu", work=5):
     """``x`` where it is positive, else ``alpha * expm1(x / alpha)``."""
 
+    keeps_density = True
     alpha: Any = attr(FLOAT, 1.0, doc="minus the limit far below zero", inert=True, draw=[1.0, 0.5])
 
 
 class Gelu(Activation, name="gelu", work=5):
     """``x`` times the normal distribution function of ``x``: 5 operations, 9 with the tanh approximation."""
 
+    keeps_density = True
     approximate: str = attr(
         WordKind("none", "tanh"), "none", doc="`none` is exact (erf), `tanh` the approximation of GPT-2"
     )
@@ -89,6 +99,8 @@ class Gelu(Activation, name="gelu", work=5):
 class Silu(Activation, name="silu", work=5):
     """``x * sigmoid(x)``, also called swish."""
 
+    keeps_density = True
+
 
 class Sigmoid(Activation, name="sigmoid", function="torch.sigmoid", work=4):
     """``1 / (1 + exp(-x))``."""
@@ -97,9 +109,13 @@ class Sigmoid(Activation, name="sigmoid", function="torch.sigmoid", work=4):
 class Tanh(Activation, name="tanh", function="torch.tanh"):
     """Hyperbolic tangent."""
 
+    keeps_density = True
+
 
 class Hardswish(Activation, name="hardswish", work=5):
     """``x * min(max(x + 3, 0), 6) / 6``."""
+
+    keeps_density = True
 
 
 class Hardsigmoid(Activation, name="hardsigmoid", work=4):
@@ -109,6 +125,7 @@ class Hardsigmoid(Activation, name="hardsigmoid", work=4):
 class Hardtanh(Activation, name="hardtanh", work=2):
     """``x`` clamped to [``min_val``, ``max_val``]."""
 
+    keeps_density = True
     min_val: Any = attr(FLOAT, -1.0, doc="lower bound", inert=True, draw=[-1.0, 0.0])
     max_val: Any = attr(FLOAT, 1.0, doc="upper bound", inert=True, draw=[1.0, 6.0])
 
@@ -123,9 +140,13 @@ class Softplus(Activation, name="softplus", work=4):
 class Mish(Activation, name="mish", work=4):
     """``x * tanh(log(1 + exp(x)))``."""
 
+    keeps_density = True
+
 
 class Softsign(Activation, name="softsign", work=3):
     """``x / (1 + abs(x))``."""
+
+    keeps_density = True
 
 
 class LogSigmoid(Activation, name="log_sigmoid", function="torch.nn.functional.logsigmoid", work=4):

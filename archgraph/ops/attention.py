@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from archgraph.ir.density import Density
 from archgraph.ir.dim import Num, divides, eq, prod
 from archgraph.ir.types import TensorType
 from archgraph.ops.base import Context, Cost, Emitter, Handle, Op, attr, fail, operand
@@ -21,7 +22,8 @@ class ScaledDotProductAttention(Op, name="scaled_dot_product_attention"):
     ``attn_mask`` broadcasts to [..., H, N, S]: bool (true takes part) or a float bias that is added. With
     ``enable_gqa`` key and value may have fewer heads, each serving as many query heads as there are more of them.
 
-    MACs: N·S·(E + V) per head, masked or causal too. Element-wise, per query and key: the scale, the mask, and 5 for
+    MACs: N·S·(E + V) per head, masked or causal too; expected MACs are those of the true elements of a bool mask whose
+    density is known. Element-wise, per query and key: the scale, the mask, and 5 for
     the softmax (maximum, its subtraction, exp, sum, division).
 
     Notes
@@ -99,6 +101,13 @@ class ScaledDotProductAttention(Op, name="scaled_dot_product_attention"):
         scores = prod(query.shape[:-1]) * value.shape[-2]
         masked = len(ins) > 3 and ins[3] is not None
         return Cost(scores * (query.shape[-1] + value.shape[-1]), scores * (7 if masked else 6))
+
+    def expected(self, given: tuple[Density, ...], ins: tuple[Any, ...], outs: tuple[TensorType, ...]) -> Cost:
+        if len(given) < 4 or ins[3] is None or ins[3].dtype != "bool":
+            return self.cost(ins, outs)
+        query, value = ins[0], ins[2]
+        scores = given[3].share(prod(query.shape[:-1]) * value.shape[-2])
+        return Cost(scores * (query.shape[-1] + value.shape[-1]), scores * 7)
 
     def lower(self, b: Emitter, query: Handle, key: Handle, value: Handle, attn_mask: Handle = None) -> Handle:
         options: dict[str, Any] = {}

@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final, NamedTuple, NoReturn, Protocol
 
+from archgraph.ir.density import DENSE, Density
 from archgraph.ir.diagnostics import Span
 from archgraph.ir.dim import Cond, Num
 from archgraph.ir.real import Late, NeedsValue, Real, free, late_names
@@ -188,6 +189,10 @@ class Op:
     free: ClassVar[bool] = False
     #: Output shares storage with the first input.
     view: ClassVar[bool] = False
+    #: Only moves elements, or maps zero to zero: the same share of the result is expected to be zero as of the operand.
+    keeps_density: ClassVar[bool] = False
+    #: Makes values most of which are expected to be zero or false.
+    sparsifies: ClassVar[bool] = False
     #: Operands may be exchanged (rewrite patterns try both orders).
     commutative: ClassVar[bool] = False
     #: Takes its leaving-out of ``in`` as an error in what follows: the op makes a value from nothing.
@@ -304,6 +309,16 @@ class Op:
     def cost(self, ins: tuple[Any, ...], outs: tuple[TensorType, ...]) -> Cost:
         """Work of one call; not asked where ``free``."""
         raise AssertionError(f"{self.op_name}.cost")
+
+    def densities(
+        self, given: tuple[Density, ...], ins: tuple[Any, ...], outs: tuple[TensorType, ...]
+    ) -> tuple[Density, ...]:
+        """Which share of each output is expected to be other than zero, from the shares of the operands."""
+        return (given[0] if self.keeps_density and given else DENSE,) * len(outs)
+
+    def expected(self, given: tuple[Density, ...], ins: tuple[Any, ...], outs: tuple[TensorType, ...]) -> Cost:
+        """Work of one call that skips zeros of its operands, given the shares that are none; by default all of it."""
+        return FREE if self.free else self.cost(ins, outs)
 
     def lower(self, b: Emitter, *args: Handle) -> Any:
         """Emit the op through ``b``; returns a handle, or a tuple of them for several outputs."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from archgraph.ir.density import DENSE, Density
 from archgraph.ir.dim import Num, eq, prod
 from archgraph.ir.types import Layout, TensorType, promote
 from archgraph.ops.base import Context, Cost, Emitter, Handle, Op, Weight, attr, fail, operand
@@ -56,6 +57,9 @@ class Matmul(Op, name="matmul"):
 
     def cost(self, ins: tuple[Any, ...], outs: tuple[TensorType, ...]) -> Cost:
         return Cost(outs[0].numel * ins[0].shape[-1])
+
+    def expected(self, given: tuple[Density, ...], ins: tuple[Any, ...], outs: tuple[TensorType, ...]) -> Cost:
+        return Cost(given[0].both(given[1]).share(self.cost(ins, outs).macs))
 
     def lower(self, b: Emitter, input: Handle, other: Handle) -> Handle:
         return b.call("torch.matmul", input, other)
@@ -131,6 +135,9 @@ class Einsum(Op, name="einsum"):
         return TensorType(types[0].dtype, shape, tuple(kept))
 
     def cost(self, ins: tuple[Any, ...], outs: tuple[TensorType, ...]) -> Cost:
+        return self.expected((DENSE,) * len(ins), ins, outs)
+
+    def expected(self, given: tuple[Density, ...], ins: tuple[Any, ...], outs: tuple[TensorType, ...]) -> Cost:
         pattern = parse_einsum(self.pattern)
         sizes: dict[str, Num] = {}
         batches: list[tuple[Num, ...]] = []
@@ -140,7 +147,7 @@ class Einsum(Op, name="einsum"):
             batches.append(batch)
         macs: Num = 0
         elementwise: Num = 0 if self.scale is None else outs[0].numel
-        left = batches[0]
+        left, density, others = batches[0], given[0], iter(given[1:])
         for step, right in zip(pattern.steps, [*batches[1:], ()], strict=False):
             mine, theirs, out = {*step.left}, {*(step.right or ())}, {*step.out}
             shared = mine & theirs
@@ -148,8 +155,11 @@ class Einsum(Op, name="einsum"):
                 if names - shared - out:
                     elementwise += _count(names, sizes, batch)
             left = _stretched(left, right)
+            if theirs:
+                density = density.both(next(others))
             if shared - out:
-                macs += _count(shared | out, sizes, left)
+                macs += density.share(_count(shared | out, sizes, left))
+                density = DENSE
             elif theirs:
                 elementwise += _count(out, sizes, left)
         return Cost(macs, elementwise)

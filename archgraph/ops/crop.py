@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from archgraph.ir.density import DENSE, EMPTY, Density, joined
 from archgraph.ir.dim import Num, ceildiv, le, upper_bound
 from archgraph.ir.types import Layout, TensorType
 from archgraph.ops.axes import AXES, AXIS, DECIDED, axes_of, axis_of, part_layout, position, resized, without_axis
@@ -19,6 +20,7 @@ class Part(Op):
     operands = (operand("x", dtype="any"),)
     free = True
     view = True
+    keeps_density = True
 
 
 class Select(Part, name="select"):
@@ -152,6 +154,14 @@ class Pad(Op, name="pad"):
             for amount in (before, after):
                 cx.require(le(amount, most), f"mode {self.mode} can't add {amount} elements to axis {axis} of {x}")
 
+    def densities(
+        self, given: tuple[Density, ...], ins: tuple[Any, ...], outs: tuple[TensorType, ...]
+    ) -> tuple[Density, ...]:
+        if self.mode != "constant":
+            return given
+        n = ins[0].numel
+        return (joined([(given[0], n), (EMPTY if self.value == 0.0 else DENSE, outs[0].numel - n)]),)
+
     def lower(self, b: Emitter, x: Any) -> Any:
         pad = list(self.pad)
         while pad[-2:] == [0, 0] and self.mode == "constant":
@@ -180,6 +190,7 @@ class Roll(Op, name="roll"):
     dims: tuple[int, ...] = attr(AXES, doc="the axes", draw=lambda draw, ins, attrs: [-1])
     operands = (operand("x", dtype="any"),)
     free = True
+    keeps_density = True
 
     def infer(self, cx: Context, x: TensorType) -> TensorType:
         axes = axes_of(x, self.dims)
@@ -200,6 +211,7 @@ class Flip(Op, name="flip"):
     dims: tuple[int, ...] = attr(AXES, doc="the axes", draw=lambda draw, ins, attrs: [-1])
     operands = (operand("x", dtype="any"),)
     free = True
+    keeps_density = True
 
     def infer(self, cx: Context, x: TensorType) -> TensorType:
         axes = axes_of(x, self.dims)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Any, ClassVar, Final
 
+from archgraph.ir.density import Density
 from archgraph.ir.expr import Binary, Call, Expr, Name, replace
 from archgraph.ir.types import TensorType
 from archgraph.ops import activation
 from archgraph.ops.axes import DECIDED
 from archgraph.ops.base import Context, Cost, Emitter, Handle, Op, attr, fail, operand
 from archgraph.ops.evaluation import Evaluation, Value
+from archgraph.ops.formula_density import formula_density
 from archgraph.ops.kinds import TEXT, FormulaKind, ListKind
 
 
@@ -61,6 +64,11 @@ class Formula(Op, name="formula"):
         evaluation.value(self.expr)
         return Cost(elementwise=evaluation.work)
 
+    def densities(
+        self, given: tuple[Density, ...], ins: tuple[Any, ...], outs: tuple[TensorType, ...]
+    ) -> tuple[Density, ...]:
+        return (formula_density(self.expr, dict(zip(self.names, given, strict=True))),)
+
     def lower(self, b: Emitter, *args: Handle) -> Handle:
         return self.evaluate(DECIDED, b.in_types, b, args).value(self.expr).handle
 
@@ -108,6 +116,14 @@ class Arithmetic(Op):
         evaluation = Evaluation(DECIDED, {})
         self.result(evaluation, [Value(t) for t in ins])
         return Cost(elementwise=evaluation.work)
+
+    def densities(
+        self, given: tuple[Density, ...], ins: tuple[Any, ...], outs: tuple[TensorType, ...]
+    ) -> tuple[Density, ...]:
+        names = [f"x{k}" for k in range(len(ins))]
+        args = tuple(map(Name, names))
+        e: Expr = Call("where", args) if not self.symbol else reduce(lambda a, b: Binary(self.symbol, a, b), args)
+        return (formula_density(e, dict(zip(names, given, strict=True))),)
 
     def lower(self, b: Emitter, *args: Handle) -> Handle:
         return self.result(

@@ -159,6 +159,7 @@ class ViewAsComplex(Op, name="view_as_complex"):
     operands = (operand("x", "... C"),)
     free = True
     view = True
+    keeps_density = True
 
     def infer(self, cx: Context, x: TensorType) -> TensorType:
         if not x.rank or make_complex(x.dtype) is None:
@@ -177,6 +178,7 @@ class ViewAsReal(Op, name="view_as_real"):
     operands = (operand("x", dtype="complex"),)
     free = True
     view = True
+    keeps_density = True
 
     def infer(self, cx: Context, x: TensorType) -> TensorType:
         return TensorType("float", (*x.shape, 2), x.layout)

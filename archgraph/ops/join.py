@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, Final
 
+from archgraph.ir.density import Density, joined
 from archgraph.ir.dim import Dim, Num, ceildiv, divides, eq
 from archgraph.ir.types import Layout, TensorType, promote
 from archgraph.ops.axes import (
@@ -54,6 +55,11 @@ class Cat(Op, name="cat"):
         shape = (*xs[0].shape[:axis], length, *xs[0].shape[axis + 1 :])
         return TensorType(_promoted(xs), shape, as_layouts(layouts))
 
+    def densities(
+        self, given: tuple[Density, ...], ins: tuple[Any, ...], outs: tuple[TensorType, ...]
+    ) -> tuple[Density, ...]:
+        return (joined([(d, x.numel) for d, x in zip(given, ins, strict=True)]),)
+
     def lower(self, b: Emitter, *xs: Any) -> Any:
         return xs[0] if len(xs) == 1 else b.call("torch.cat", list(xs), dim=self.dim)
 
@@ -80,6 +86,12 @@ class Prepend(Op, name="prepend"):
         grown = None if layout is None else Layout(layout.prefix + more, layout.grid)
         return resized(x, axis, more + x.shape[axis], grown).with_dtype(_promoted((x, tokens)))
 
+    def densities(
+        self, given: tuple[Density, ...], ins: tuple[Any, ...], outs: tuple[TensorType, ...]
+    ) -> tuple[Density, ...]:
+        n = ins[0].numel
+        return (joined([(given[0], n), (given[1], outs[0].numel - n)]),)
+
     def lower(self, b: Emitter, x: Any, tokens: Any) -> Any:
         sequence, token = b.in_types
         axis = axis_of(sequence, self.dim)
@@ -101,6 +113,11 @@ class Stack(Op, name="stack"):
         axis = axis_of(xs[0], self.dim, more=1)
         known = TensorType(_promoted(xs), xs[0].shape, as_layouts(common_layouts(xs, None)))
         return with_axis(known, axis, len(xs))
+
+    def densities(
+        self, given: tuple[Density, ...], ins: tuple[Any, ...], outs: tuple[TensorType, ...]
+    ) -> tuple[Density, ...]:
+        return (joined([(d, x.numel) for d, x in zip(given, ins, strict=True)]),)
 
     def lower(self, b: Emitter, *xs: Any) -> Any:
         return b.method("unsqueeze", xs[0], self.dim) if len(xs) == 1 else b.call("torch.stack", list(xs), dim=self.dim)
@@ -130,6 +147,7 @@ class Pieces(Op):
     outputs = ()
     free = True
     view = True
+    keeps_density = True
 
     def pieces(self, x: TensorType, sizes: Sequence[Num]) -> tuple[TensorType, ...]:
         """The types of pieces of these sizes."""

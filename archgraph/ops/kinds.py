@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Final
 
+from archgraph.ir.density import density_of
 from archgraph.ir.dim import Dim
 from archgraph.ir.real import Late, NeedsValue, Real
 
@@ -122,6 +123,18 @@ class FloatKind(Kind):
 
     def schema(self) -> dict[str, Any]:
         return {"anyOf": [{"type": "number"}, _EXPRESSION]}
+
+
+class DensityKind(FloatKind):
+    """A share of elements: a number from 0 to 1, or a ratio of sizes, which may be symbolic."""
+
+    expected = "a number from 0 to 1, or a ratio of sizes"
+
+    def convert(self, value: Any) -> Any:
+        found = super().convert(value)
+        if density_of(found) is None:
+            raise AttributeValueError(self.expected, value)
+        return found
 
 
 class BoolKind(Kind):
@@ -398,6 +411,7 @@ INT: Final = IntKind()
 SIZE: Final = IntKind(1)
 COUNT: Final = IntKind(0)
 FLOAT: Final = FloatKind()
+DENSITY: Final = DensityKind()
 BOOL: Final = BoolKind()
 TEXT: Final = TextKind()
 SHAPE: Final = ListKind(COUNT)

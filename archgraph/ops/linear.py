@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from archgraph.ir.density import Density
 from archgraph.ir.dim import Num, eq
 from archgraph.ir.types import TensorType
 from archgraph.ops.axes import AXIS, axis_of
@@ -49,6 +50,10 @@ class Linear(Op, name="linear"):
     def cost(self, ins: tuple[Any, ...], outs: tuple[TensorType, ...]) -> Cost:
         n = outs[0].numel
         return Cost(n * ins[0].shape[-1], n if self.bias else 0)
+
+    def expected(self, given: tuple[Density, ...], ins: tuple[Any, ...], outs: tuple[TensorType, ...]) -> Cost:
+        macs, elementwise = self.cost(ins, outs)
+        return Cost(given[0].share(macs), elementwise)
 
     def lower(self, b: Emitter, x: Handle) -> Handle:
         return b.module(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from archgraph.ir.density import DENSE, Density
 from archgraph.ir.dim import Num, le
 from archgraph.ir.types import TensorType, is_float
 from archgraph.ops.axes import AXIS, axis_of, resized, without_axis
@@ -40,6 +41,11 @@ class Selecting(Ordering):
             cx.require(fits, f"k = {self.k} elements must be on axis {axis} of {x}")
         return axis
 
+    def share(self, x: TensorType) -> Density:
+        """The k selected of the elements along the axis."""
+        n = x.shape[self.axis(x)]
+        return DENSE if self.k == n else Density(self.k, n)
+
     def select(self, b: Emitter, x: Any, **more: Any) -> Any:
         """Values and indices of the selected elements."""
         options = more if self.largest else {"largest": False, **more}
@@ -67,12 +73,19 @@ class TopK(Selecting, name="topk"):
 class TopKMask(Selecting, name="topk_mask"):
     """Where the k largest elements of an axis are: [..., N] → bool [..., N], exactly k true per row, ties or not.
 
-    One comparison per element.
+    One comparison per element. The density of the mask is k/N.
     """
+
+    sparsifies = True
 
     def infer(self, cx: Context, x: TensorType) -> TensorType:
         self.check(cx, x)
         return x.with_dtype("bool")
+
+    def densities(
+        self, given: tuple[Density, ...], ins: tuple[Any, ...], outs: tuple[TensorType, ...]
+    ) -> tuple[Density, ...]:
+        return (self.share(ins[0]),)
 
     def lower(self, b: Emitter, x: Any) -> Any:
         indices = b.item(self.select(b, x, sorted=False), 1)
@@ -83,8 +96,10 @@ class TopKMask(Selecting, name="topk_mask"):
 class KeepTopK(Selecting, name="keep_topk"):
     """The k largest elements of an axis at their places, others set to `value`: [..., N] → [..., N].
 
-    Exactly k are kept per row, ties or not. One comparison per element.
+    Exactly k are kept per row, ties or not. One comparison per element. With a value of 0 the density is k/N.
     """
+
+    sparsifies = True
 
     value: Any = attr(FLOAT, 0.0, doc="what the others become", inert=True, draw=[0.0, -1.0])
     operands = (operand("x"),)
@@ -92,6 +107,11 @@ class KeepTopK(Selecting, name="keep_topk"):
     def infer(self, cx: Context, x: TensorType) -> TensorType:
         self.check(cx, x)
         return x
+
+    def densities(
+        self, given: tuple[Density, ...], ins: tuple[Any, ...], outs: tuple[TensorType, ...]
+    ) -> tuple[Density, ...]:
+        return (self.share(ins[0]) if self.value == 0.0 else DENSE,)
 
     def lower(self, b: Emitter, x: Any) -> Any:
         found = self.select(b, x, sorted=False)

@@ -18,6 +18,7 @@ class DropoutBase(Op):
     p: Any = attr(FLOAT, 0.5, doc="probability of being zeroed", inert=True, draw=[0.1, 0.0, 0.5])
     operands = (operand("x"),)
     free = True
+    keeps_density = True
 
     #: torch's module.
     module: ClassVar[str] = ""

@@ -186,6 +186,7 @@ class PixelShuffle(Op, name="pixel_shuffle"):
     upscale_factor: Num = attr(SIZE, doc="factor r of both spatial axes", draw=[1, 2])
     operands = (operand("x", "... C H W", dtype="any"),)
     free = True
+    keeps_density = True
 
     def infer(self, cx: Context, x: TensorType) -> TensorType:
         if x.rank < 3:
@@ -211,6 +212,7 @@ class PixelUnshuffle(Op, name="pixel_unshuffle"):
     )
     operands = (operand("x", "... C H W", dtype="any"),)
     free = True
+    keeps_density = True
 
     def infer(self, cx: Context, x: TensorType) -> TensorType:
         if x.rank < 3:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from archgraph.ir.density import Density, density_of
 from archgraph.ir.dim import Num, divides, eq, le, prod
 from archgraph.ir.types import Layout, TensorType
 from archgraph.ops import einops_lowering
@@ -11,7 +12,7 @@ from archgraph.ops.axes import AXIS, DECIDED, axis_of
 from archgraph.ops.base import Context, Cost, Emitter, Op, attr, fail, operand
 from archgraph.ops.drawing import pick
 from archgraph.ops.einops_patterns import Group, Plan, axis_sizes, plan, result_type
-from archgraph.ops.kinds import DTYPE, SIZE, TEXT, IntKind, IntsKind, ListKind, MapKind
+from archgraph.ops.kinds import DENSITY, DTYPE, SIZE, TEXT, IntKind, IntsKind, ListKind, MapKind
 from archgraph.ops.window import window_sizes
 
 LENGTHS: Final = MapKind(SIZE)
@@ -55,6 +56,7 @@ class Rearrange(Patterned, name="rearrange"):
         draw=lambda draw, ins, attrs: pick(draw, _PATTERNS.get(ins[0].rank, ["... -> ... 1"])),
     )
     free = True
+    keeps_density = True
 
     def infer(self, cx: Context, x: TensorType) -> TensorType:
         p = plan(self.pattern, x.rank)
@@ -87,6 +89,7 @@ class Repeat(Patterned, name="repeat"):
 
     pattern: str = attr(TEXT, doc="einops pattern; the axes that stand only after the arrow are new")
     free = True
+    keeps_density = True
     undrawable = "a pattern and its new axes belong together"
 
     def infer(self, cx: Context, x: TensorType) -> TensorType:
@@ -155,6 +158,7 @@ class Flatten(Op, name="flatten"):
     operands = (operand("x", dtype="any"),)
     free = True
     view = True
+    keeps_density = True
 
     def infer(self, cx: Context, x: TensorType) -> TensorType:
         start, end = axis_of(x, self.start_dim), axis_of(x, self.end_dim)
@@ -184,6 +188,7 @@ class Expand(Op, name="expand"):
     operands = (operand("x", dtype="any"),)
     free = True
     view = True
+    keeps_density = True
 
     def infer(self, cx: Context, x: TensorType) -> TensorType:
         more = len(self.size) - x.rank
@@ -288,6 +293,7 @@ class Windows(Op, name="windows"):
     operands = (operand("x", dtype="any"),)
     free = True
     view = True
+    keeps_density = True
 
     def infer(self, cx: Context, x: TensorType) -> TensorType:
         axis = axis_of(x, self.dim)
@@ -306,6 +312,7 @@ class To(Op, name="to"):
     dtype: str = attr(DTYPE, doc="dtype of the result", draw=["float64", "float", "int64", "bool"])
     operands = (operand("x", dtype="any"),)
     free = True
+    keeps_density = True
 
     def infer(self, cx: Context, x: TensorType) -> TensorType:
         return x.with_dtype(self.dtype)
@@ -340,6 +347,7 @@ class Detach(Op, name="detach"):
     operands = (operand("x", dtype="any"),)
     free = True
     view = True
+    keeps_density = True
 
     def infer(self, cx: Context, x: TensorType) -> TensorType:
         return x
@@ -354,9 +362,37 @@ class Identity(Op, name="identity"):
     operands = (operand("x", dtype="any"),)
     free = True
     view = True
+    keeps_density = True
 
     def infer(self, cx: Context, x: TensorType) -> TensorType:
         return x
+
+    def lower(self, b: Emitter, x: Any) -> Any:
+        return x
+
+
+class ExpectedDensity(Op, name="expected_density"):
+    """The value itself, with a statement: a share of ``density`` of its elements is expected to be other than zero.
+
+    For what depends on data: a threshold, a learned gate, an early exit. Expected costs of what follows skip the other
+    elements; neither the program nor the dense cost knows of it.
+    """
+
+    density: Any = attr(DENSITY, doc="a number from 0 to 1, or a ratio of sizes", draw=[0.5, 1.0])
+    operands = (operand("x", dtype="any"),)
+    free = True
+    view = True
+    sparsifies = True
+
+    def infer(self, cx: Context, x: TensorType) -> TensorType:
+        return x
+
+    def densities(
+        self, given: tuple[Density, ...], ins: tuple[Any, ...], outs: tuple[TensorType, ...]
+    ) -> tuple[Density, ...]:
+        found = density_of(self.density)
+        assert found is not None
+        return (found,)
 
     def lower(self, b: Emitter, x: Any) -> Any:
         return x

@@ -84,6 +84,11 @@ def footer(report: Report) -> list[tuple[str, str]]:
             f"weights {human_bytes(report.weight_bytes)}, activations {human_bytes(report.activation_bytes)} at the "
             f"peak of an evaluation, {human_bytes(report.saved_bytes)} in all",
         ),
+    ]
+    if report.expected_macs != report.macs:
+        less = share(report.expected_macs, report.macs)
+        lines.append(("expected", f"{exact(report.expected_macs)} MACs where zeros are skipped{less and f', {less}'}"))
+    lines += [
         ("counted", _tally(report.counted.items())),
         ("free by declaration", _tally(report.free.items())),
     ]

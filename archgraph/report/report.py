@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from archgraph.analysis.cost import Totals, totals
+from archgraph.analysis.expected import expected
 from archgraph.analysis.sizes import default_sizes, with_sizes
 from archgraph.ir.dim import Num
 from archgraph.ir.graph import Graph
@@ -37,6 +38,8 @@ class Report:
         Those of ``params`` that do not train.
     macs : int or Dim
         Multiply-accumulates of contractions and convolutions in one evaluation.
+    expected_macs : int or Dim
+        MACs that are left where zeros of masks and selections are skipped; equal to ``macs`` where nothing is sparse.
     elementwise : int or Dim
         Other arithmetic, one per elementary operation and element.
     activation_bytes : int or Dim
@@ -71,6 +74,7 @@ class Report:
     counted: Mapping[str, Num] = field(default_factory=dict)
     free: Mapping[str, Num] = field(default_factory=dict)
     rows: tuple[Row, ...] = ()
+    expected_macs: Num = 0
 
     @property
     def flops(self) -> Num:
@@ -100,6 +104,7 @@ class Report:
             "buffers": plain(self.buffers),
             "frozen_params": plain(self.frozen_params),
             "macs": plain(self.macs),
+            "expected_macs": plain(self.expected_macs),
             "elementwise": plain(self.elementwise),
             "flops": plain(self.flops),
             "activation_bytes": plain(self.activation_bytes),
@@ -218,4 +223,5 @@ def report_of(graph: Graph, spec: Spec | None = None, *, depth: int | None = 2) 
         counted=counted,
         free=free,
         rows=rows(graph, depth),
+        expected_macs=expected(graph).macs,
     )

@@ -123,3 +123,23 @@ def test_public_names() -> None:
         assert name in dir(archgraph)
     with pytest.raises(AttributeError, match="nothing"):
         archgraph.nothing  # noqa: B018
+
+
+def test_expected_macs_stand_beside_dense_ones():
+    sparse = archgraph.loads(
+        """\
+archgraph: 1
+name: sparse
+inputs: {x: [4, 8]}
+graph:
+  kept: {op: keep_topk, k: 2}
+  y:    {op: linear, out_features: 10}
+outputs: {y: y}
+"""
+    )
+    r = archgraph.report(sparse)
+    assert (r.macs, r.expected_macs) == (320, 80)
+    assert "80 MACs where zeros are skipped, 25.0 %" in r.to_markdown()
+    dense = archgraph.report("vit")
+    assert dense.expected_macs == dense.macs
+    assert "skipped" not in dense.to_markdown()

@@ -70,9 +70,12 @@ def _node(graph: Graph, node: Node, ins: tuple[Density, ...]) -> Found:
         cost, outs = _expected(callee, ins if once else (DENSE,) * len(callee.inputs))
         return Cost(cost.macs * node.count, cost.elementwise * node.count), outs if once else dense
     if node.callees:
-        callee, turns = node.callees[-1], 1
+        callee = node.callees[-1]
+        turns: Any = 1
         if isinstance(op, Scan):
-            callee, turns = node.callees[0], in_types(graph, node)[0].shape[op.dim]  # type: ignore[union-attr]
+            first = in_types(graph, node)[0]
+            assert first is not None
+            callee, turns = node.callees[0], first.shape[op.dim]
         cost, _ = _expected(callee, (DENSE,) * len(callee.inputs))
         return Cost(cost.macs * turns, cost.elementwise * turns), dense
     types = in_types(graph, node)

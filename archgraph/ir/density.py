@@ -13,32 +13,32 @@ if TYPE_CHECKING:
 
 
 class Density(NamedTuple):
-    """``count`` of every ``of`` elements; both may be symbolic, ``of`` is positive."""
+    """``part`` of every ``of`` elements; both may be symbolic, ``of`` is positive."""
 
-    count: Num = 1
+    part: Num = 1
     of: Num = 1
 
     def share(self, x: Num) -> Num:
         """The share of ``x``, a count of which the density is the expected part; rounded down."""
-        return x * self.count // self.of
+        return x * self.part // self.of
 
     def both(self, other: Density) -> Density:
         """The share that two independent ones have in common."""
-        return _reduced(self.count * other.count, self.of * other.of)
+        return _reduced(self.part * other.part, self.of * other.of)
 
     def either(self, other: Density) -> Density:
         """The share that at least one of two independent ones has."""
         if DENSE in (self, other):
             return DENSE
-        count = self.count * other.of + other.count * self.of - self.count * other.count
+        count = self.part * other.of + other.part * self.of - self.part * other.part
         return _reduced(count, self.of * other.of)
 
     def rest(self) -> Density:
         """The share of the others."""
-        return _reduced(self.of - self.count, self.of)
+        return _reduced(self.of - self.part, self.of)
 
     def __str__(self) -> str:
-        return "1" if self == DENSE else f"({self.count})/({self.of})"
+        return "1" if self == DENSE else f"({self.part})/({self.of})"
 
 
 DENSE = Density()
@@ -65,7 +65,7 @@ def density_of(value: Any) -> Density | None:
         left, right = (density_part(a), density_part(b))
         if left is None or right is None:
             return None
-        return left.both(right) if value.op == "*" else _reduced(left.count * right.of, left.of * right.count)
+        return left.both(right) if value.op == "*" else _reduced(left.part * right.of, left.of * right.part)
     return None
 
 
@@ -85,6 +85,6 @@ def joined(parts: Iterable[tuple[Density, Num]]) -> Density:
     for d, _ in listed:
         of = of * d.of
     for d, n in listed:
-        count = count + d.count * n * (of // d.of)
+        count = count + d.part * n * (of // d.of)
         whole = whole + n
     return _reduced(count, whole * of)

@@ -121,8 +121,8 @@ class Arithmetic(Op):
         self, given: tuple[Density, ...], ins: tuple[Any, ...], outs: tuple[TensorType, ...]
     ) -> tuple[Density, ...]:
         names = [f"x{k}" for k in range(len(ins))]
-        args = tuple(map(Name, names))
-        e: Expr = Call("where", args) if not self.symbol else reduce(lambda a, b: Binary(self.symbol, a, b), args)
+        args: tuple[Expr, ...] = tuple(map(Name, names))
+        e = reduce(lambda a, b: Binary(self.symbol, a, b), args) if self.symbol else Call("where", args)
         return (formula_density(e, dict(zip(names, given, strict=True))),)
 
     def lower(self, b: Emitter, *args: Handle) -> Handle:

@@ -20,15 +20,17 @@ if TYPE_CHECKING:
     from archgraph.report.check import check
     from archgraph.report.report import report
     from archgraph.report.verify import verify
+    from archgraph.spec.dump import dump
     from archgraph.spec.load import load, loads
 
-__all__ = ["SpecError", "build", "check", "cost_function", "load", "loads", "report", "verify"]
+__all__ = ["SpecError", "build", "check", "cost_function", "dump", "load", "loads", "report", "verify"]
 
 _HOMES = {
     "SpecError": "archgraph.ir.diagnostics",
     "build": "archgraph.lower.build",
     "check": "archgraph.report.check",
     "cost_function": "archgraph.analysis.function",
+    "dump": "archgraph.spec.dump",
     "load": "archgraph.spec.load",
     "loads": "archgraph.spec.load",
     "report": "archgraph.report.report",

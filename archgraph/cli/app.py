@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from archgraph.cli import build, check, draw, ops, parity, report, specs, verify
+from archgraph.cli import build, check, draw, dump, ops, parity, report, specs, verify
 
 
 class Commands(TyperGroup):
@@ -59,5 +59,15 @@ def options(
     pass
 
 
-for command in (check.check, report.report, build.build, draw.draw, ops.ops, parity.parity, specs.specs, verify.verify):
+for command in (
+    check.check,
+    report.report,
+    build.build,
+    draw.draw,
+    dump.dump,
+    ops.ops,
+    parity.parity,
+    specs.specs,
+    verify.verify,
+):
     app.command()(command)

@@ -10,6 +10,7 @@ from archgraph.ir.diagnostics import Collector, Span, did_you_mean
 from archgraph.ir.reserved import RESERVED, can_name
 from archgraph.ops.base import AttributeValueError, Op, OpError, all_ops, get_op
 from archgraph.ops.kinds import Kind
+from archgraph.spec.closed import compile_node
 from archgraph.spec.evaluators import (
     Closed,
     Computed,
@@ -417,6 +418,8 @@ class Compiler:
         for key, node in raw.items():
             name = node_name(key)
             why = bad_node(name) if name != "_" else None
+            if self.file.closed and isinstance(name, str) and can_name(name):
+                why = None
             if why:
                 self.fault("name/invalid", span_of(raw, key, key=True), f"`{name}` can't name a node: {why}")
                 continue
@@ -427,7 +430,7 @@ class Compiler:
                     f"`{name}` is taken",
                     hint="nodes, inputs, dims, params and locals of a block share one namespace",
                 )
-            plan = self.node(node, raw, key, name)
+            plan = compile_node(self, node, raw, key) if self.file.closed else self.node(node, raw, key, name)
             if plan is not None:
                 items.append((name, plan))
         outs = self.outputs(outputs, owner) if outputs is not None else None

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from archgraph.ir.diagnostics import Span, did_you_mean
-from archgraph.ir.dim import Cond, Dim
+from archgraph.ir.dim import Cond, Dim, sym
 from archgraph.ir.graph import Graph, Node
 from archgraph.ir.real import Late, Real, free
 from archgraph.ir.types import TensorType
@@ -402,8 +402,9 @@ def elaborate_block(
         return Result(None, None)
     assert block.plan is not None
     f.span = block.span
+    args = tuple([(n, recorded(env.get(n))) for n in block.params])  # a node may take a param's name
     last = block.plan.run(f, first)
-    return finish_block(f, block, last)
+    return finish_block(f, block, last, args)
 
 
 def check_requirements(f: Frame, requires: Iterable[Local]) -> bool:
@@ -435,12 +436,14 @@ def check_requirement(f: Frame, r: Local) -> bool:
     return False
 
 
-def finish_block(f: Frame, block: Block, last: Any) -> Result:
-    """Gather a block's outputs into a `Result`."""
+def finish_block(f: Frame, block: Block, last: Any, args: tuple[tuple[str, Any], ...] = ()) -> Result:
+    """Gather a block's outputs into a `Result`; ``args`` are those it was elaborated with."""
     plan = block.plan
     assert plan is not None
-    env = f.env
-    args = tuple([(n, "late" if type(v := env.get(n)) is Late else v) for n in block.params])
+    if block.closed is not None:
+        from archgraph.spec.closed import finish_closed
+
+        return Result(finish_closed(f, block), None)
     if plan.outputs is None and type(last) is Ref:
         return Result(f.finish((("out", last.ref),), args), None)
     value = plan.output_value(f) if plan.outputs is not None else Record(out=last)
@@ -453,6 +456,22 @@ def finish_block(f: Frame, block: Block, last: Any) -> Result:
     for name, v in value.items():
         outputs += [(name + suffix, r.ref) for suffix, r in flatten(v)]
     return Result(f.finish(tuple(outputs), args), template(value))
+
+
+def recorded(value: Any) -> Any:
+    """An argument as plain data: a block or op by name and attributes, a table as pairs."""
+    kind = type(value)
+    if kind in _NUMBERS:
+        return value
+    if kind is Late:
+        return "late"
+    if kind is OpRef:
+        return (value.word, tuple([(k, recorded(v)) for k, v in value.attrs]))
+    if kind is tuple or kind is list:
+        return tuple([recorded(v) for v in value])
+    if isinstance(value, Mapping):
+        return tuple([(k, recorded(v)) for k, v in value.items()])
+    return value
 
 
 def _bad(v: Any) -> bool:
@@ -500,6 +519,8 @@ def elaborate_root(
             else:
                 waiting.append(x)
         session.memo["scopes"] = {file: dict(env)}
+        if file.symbols and not at:
+            env.update((spelling, sym(name)) for spelling, name in file.symbols.items())
         first: Any = None
         for i in block.inputs.values():
             f.span = i.span
@@ -516,6 +537,12 @@ def elaborate_root(
             env[i.name] = value
             f.taken.add(i.name)
             first = value if first is None else first
+        for spelling, name in file.symbols.items():
+            env.setdefault(spelling, sym(name))
+        if block.closed is not None:
+            from archgraph.spec.closed import open_frame
+
+            open_frame(f, block)
         for x in waiting:
             f.span = x.span
             env[x.name] = f.value(x.fn)
@@ -551,13 +578,14 @@ def _root_input(f: Frame, i: Input, given: Any) -> Any:
         values = Values()
         for k, s in enumerate(shapes):
             bind_element(f, columns, k)
-            values.append(_root_tensor(f, i, s, f"{i.name}.{k}", f"{i.name}{k}"))
+            values.append(root_tensor(f, i, s, f"{i.name}.{k}", f"{i.name}{k}"))
         bind_element(f, columns, None)
         return values
-    return _root_tensor(f, i, given, i.name, i.name)
+    return root_tensor(f, i, given, i.called, i.name)
 
 
-def _root_tensor(f: Frame, i: Input, shape: Any, path: str, prefix: str) -> Ref:
+def root_tensor(f: Frame, i: Input, shape: Any, path: str, prefix: str) -> Ref:
+    """A graph input of a given shape or type, or of that which its pattern says."""
     if shape is None:
         t = i.pattern.build(f.env, i.dtype, prefix)
     else:

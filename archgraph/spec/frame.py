@@ -278,14 +278,23 @@ class Frame:
         at = getattr(fn, "span", None)
         raise OpError("this is no condition", "true or false", show_value(value), at=at)
 
+    def truth_or_condition(self, fn: Any) -> bool | Cond:
+        """A condition's value; an undecided one as it is."""
+        value = self.value(fn)
+        return value if isinstance(value, Cond) else self.truth(fn)
+
     # -- finish --------------------------------------------------------------------------------------------------
 
     def finish(
-        self, outputs: tuple[tuple[str, ValueRef], ...], args: tuple[tuple[str, Any], ...] = (), name: str | None = None
+        self,
+        outputs: tuple[tuple[str, ValueRef], ...],
+        args: tuple[tuple[str, Any], ...] = (),
+        name: str | None = None,
+        whole: bool = False,
     ) -> Graph:
-        """The graph: nodes that no output needs are dropped, but for those marked unused."""
+        """The graph: nodes that no output needs are dropped, but for those marked unused, or unless it is ``whole``."""
         nodes = self.nodes
-        needed = [False] * (len(nodes) + 1)  # the last is number -1, the graph's inputs
+        needed = [whole] * (len(nodes) + 1)  # the last is number -1, the graph's inputs
         for _, ref in outputs:
             needed[ref[0]] = True
         owners: set[str] = set()
@@ -303,6 +312,8 @@ class Frame:
                     needed[r[0]] = True
             if n.share is not None:
                 owners.add(n.share[0])
+            if n.op is not None and n.op.reads is not None:
+                owners.add(n.op.reads.partition(".")[0])
         needed.pop()
         if not all(needed):
             renumber: dict[int, int] = {-1: -1}

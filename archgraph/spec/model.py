@@ -36,11 +36,16 @@ class OpRef:
     def __hash__(self) -> int:
         return self._hash
 
-    def __str__(self) -> str:
+    @property
+    def word(self) -> str:
+        """The name of the block or op."""
         name: str = getattr(self.target, "op_name", None) or self.target.name
+        return name
+
+    def __str__(self) -> str:
         if not self.attrs:
-            return name
-        return "{op: " + name + "".join(f", {k}: {v}" for k, v in self.attrs) + "}"
+            return self.word
+        return "{op: " + self.word + "".join(f", {k}: {v}" for k, v in self.attrs) + "}"
 
     __repr__ = __str__
 
@@ -93,13 +98,26 @@ class Input:
     where a dim is free.
     """
 
-    __slots__ = ("dtype", "each", "example", "is_list", "length", "name", "optional", "pattern", "span", "when")
+    __slots__ = (
+        "called",
+        "dtype",
+        "each",
+        "example",
+        "is_list",
+        "length",
+        "name",
+        "optional",
+        "pattern",
+        "span",
+        "when",
+    )
 
     def __init__(
         self,
         name: str,
         pattern: ShapePattern,
         *,
+        called: str | None = None,
         dtype: str = "float",
         is_list: bool = False,
         length: Expr | None = None,
@@ -110,6 +128,8 @@ class Input:
         span: Span | None = None,
     ) -> None:
         self.name = name
+        #: Its name in the typed graph, which in closed files may be no identifier.
+        self.called = called or name
         self.pattern = pattern
         self.dtype = dtype
         self.is_list = is_list
@@ -137,10 +157,25 @@ class Local:
         self.warn = warn
 
 
+class Closed:
+    """What a block of a closed file says of its typed graph: name, recorded arguments, late names.
+
+    ``late`` maps the spelling in the file to the name.
+    """
+
+    __slots__ = ("args", "late", "name")
+
+    def __init__(self, name: str, args: Eval, late: Mapping[str, str]) -> None:
+        self.name = name
+        self.args = args
+        self.late = late
+
+
 class Block:
     """A block or graph definition. ``root`` marks a graph of the file: it sees the file's params, and is there once."""
 
     __slots__ = (
+        "closed",
         "doc",
         "file",
         "inputs",
@@ -162,6 +197,7 @@ class Block:
         self.span = span
         self.root = root
         self.doc = ""
+        self.closed: Closed | None = None
         self.params: dict[str, Param] = {}
         self.inputs: dict[str, Input] = {}
         self.let: tuple[Local, ...] = ()
@@ -184,6 +220,7 @@ class SpecFile:
         "base",
         "blocks",
         "claims",
+        "closed",
         "graphs",
         "let",
         "libraries",
@@ -221,7 +258,10 @@ class SpecFile:
         self.base: str | None = None
         self.rewrite: Any = None
         self.plugins: tuple[str, ...] = ()
-        self.symbols: tuple[str, ...] = ()
+        #: A typed graph as it is, written by `archgraph.spec.dump`; nothing in it is elaborated.
+        self.closed = False
+        #: Sizes that every body may name: spelling in the file → symbol.
+        self.symbols: dict[str, str] = {}
 
     def find(self, name: str) -> Block | None:
         """The block or graph that a name in this file stands for."""

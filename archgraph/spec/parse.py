@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from archgraph.ir.diagnostics import Collector, Diagnostic, Span, SpecError, did_you_mean
 from archgraph.ops.plugins import missing
+from archgraph.spec.closed import BLOCK_KEYS as CLOSED_KEYS
+from archgraph.spec.closed import declare_closed, spellings
 from archgraph.spec.compile import Compiler, bad_name
 from archgraph.spec.evaluators import Computed, Constant, NamesOnly
 from archgraph.spec.expr import BoolOp, Expr
@@ -65,7 +67,7 @@ class Parser:
             return self.file
         tree, file = self.tree, self.file
         for key in tree:
-            if key not in SECTIONS:
+            if key not in SECTIONS and key != "closed":  # only what `archgraph.spec.dump` writes is closed
                 near = did_you_mean(str(key), SECTIONS)
                 self.faults.error(
                     "key/unknown",
@@ -92,7 +94,11 @@ class Parser:
             file.paper = paper
         file.plugins = tuple(self._names("plugins"))
         self._plugins(file.plugins)
-        file.symbols = tuple(self._names("symbols"))
+        file.closed = tree.get("closed") is True
+        symbols = spellings(tree.get("symbols", []))
+        if symbols is None:
+            self.faults.error("symbols/form", span_of(tree, "symbols"), "`symbols` is a list of names")
+        file.symbols = symbols or {}
         scratch = Block("", file, None, root=True)
         if "params" in tree:
             file.params = self.params(tree["params"], tree, scratch)
@@ -223,14 +229,17 @@ class Parser:
         if not isinstance(raw, YMap):
             self.faults.error("block/form", span_of(where, key), "a block is a mapping", expected=", ".join(BLOCK_KEYS))
             return
+        keys = (*BLOCK_KEYS, *CLOSED_KEYS) if self.file.closed else BLOCK_KEYS
+        if self.file.closed:
+            declare_closed(block, raw, self.faults)
         for k in raw:
-            if k not in BLOCK_KEYS:
+            if k not in keys:
                 near = did_you_mean(str(k), BLOCK_KEYS)
                 self.faults.error(
                     "key/unknown",
                     span_of(raw, k, key=True),
                     f"a block has no key `{k}`",
-                    expected=", ".join(BLOCK_KEYS),
+                    expected=", ".join(keys),
                     hint=f"did you mean `{near}`?" if near else None,
                 )
         doc = raw.get("summary")
@@ -253,7 +262,7 @@ class Parser:
         block.plan = compiler.body(raw.get("graph", YMap(self.path)), raw, "graph", raw.get("outputs"), raw)
         for name, loop in compiler.loops:
             loop.indexed = name in compiler.indexed
-        if isinstance(raw.get("graph"), YMap):
+        if isinstance(raw.get("graph"), YMap) and not self.file.closed:
             check_read(block, raw["graph"], self.faults)
 
     # -- parts ---------------------------------------------------------------------------------------------------------
@@ -386,10 +395,13 @@ class Parser:
                 self.faults.error("name/taken", span_of(raw, name, key=True), f"`{name}` is a param already")
             dtype, optional, when, example, length, is_list = "float", False, None, None, None, False
             shape, where, key = value, raw, name
+            called: str | None = None
             each: list[tuple[str, Any]] = []
             if isinstance(value, YMap):
+                if self.file.closed and isinstance(value.get("name"), str):
+                    called = value["name"]
                 for k in value:
-                    if k not in INPUT_KEYS:
+                    if k not in INPUT_KEYS and not (k == "name" and called is not None):
                         compiler.unknown_key(value, k, INPUT_KEYS, "an input")
                 is_list = "list" in value
                 key = "list" if is_list else "shape"
@@ -427,6 +439,7 @@ class Parser:
             found[str(name)] = Input(
                 str(name),
                 pattern,
+                called=called,
                 dtype=dtype,
                 is_list=is_list,
                 length=length,

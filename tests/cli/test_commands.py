@@ -13,7 +13,7 @@ from archgraph.spec.load import shipped
 from tests.cli.running import run, run_alone
 from tests.report.small import MACS, PARAMS, TINY
 
-COMMANDS = ["build", "check", "draw", "ops", "parity", "report", "specs", "verify"]
+COMMANDS = ["build", "check", "draw", "dump", "ops", "parity", "report", "specs", "verify"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -142,6 +142,15 @@ def test_draw(tiny: Path, tmp_path: Path) -> None:
     assert "<svg" in (tmp_path / "x.svg").read_text(encoding="utf-8")
     assert "no drawing as `jpg`" in run("draw", tiny, "-o", tmp_path / "x.jpg").stderr
     assert "no/x.dot" in run("draw", tiny, "-o", tmp_path / "no" / "x.dot").stderr
+
+
+def test_dump(tiny: Path, tmp_path: Path) -> None:
+    """The written file says the same as the spec."""
+    assert run("dump", tiny, "-v", "narrow", "-o", tmp_path / "closed.yaml").exit_code == 0
+    found = json.loads(run("report", tmp_path / "closed.yaml", "--json").output)
+    assert (found["params"], found["macs"]) == (PARAMS, MACS)
+    assert run("dump", tiny, "-v", "narrow").output == (tmp_path / "closed.yaml").read_text(encoding="utf-8")
+    assert run("check", tmp_path / "closed.yaml").exit_code == 0
 
 
 # -- what users do wrong -----------------------------------------------------------------------------------------------

@@ -41,6 +41,7 @@ def imported(*arguments: str) -> set[str]:
         ["check", "TINY"],
         ["verify", "TINY"],
         ["draw", "TINY"],
+        ["dump", "TINY"],
         ["specs"],
         ["ops", "conv2d"],
         ["build", "--help"],

@@ -116,7 +116,10 @@ def dropout(draw: Draw, g: Draft, name: str, values: list[Value], late: tuple[st
 
 
 def chunk(draw: Draw, g: Draft, name: str, values: list[Value], late: tuple[str, ...], depth: int) -> list[Value]:
-    parts = g.op(name, "chunk", pick(draw, values), chunks=2, dim=-1)
+    wide = [v for v in values if v.type.shape[-1] != 1]
+    if not wide:
+        return unary(draw, g, name, values, late, depth)
+    parts = g.op(name, "chunk", pick(draw, wide), chunks=2, dim=-1)
     return [g.op(f"{name}_joined" if not name.isdigit() else f"9{name}", "cat", *reversed(parts), dim=-1)]
 
 

@@ -145,15 +145,16 @@ class Builder:
                 bind(o, t, letters)
                 refs.append(ref)
                 types.append(t)
-        tried[name] += 1
         try:
             given = attributes(draw, op, tuple(t for t in types if t is not None))
             instance = op.from_mapping(given)
             check_operands(op, tuple(types))
             outs = instance.infer(Checked(), *types)
         except (Rejected, OpError, AttributeValueError):
+            tried[name] += 1  # not before: a draw that hypothesis breaks off tells nothing
             del self.inputs[before:]
             return False
+        tried[name] += 1
         outs = outs if isinstance(outs, tuple) else (outs,)
         sizes = [d for t in outs for d in t.shape]
         accepted[name] += 1

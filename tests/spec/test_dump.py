@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from archgraph.analysis.sizes import default_sizes
 from archgraph.ir.diagnostics import SpecError
 from archgraph.ir.graph import Graph
 from archgraph.ops.verify import verify
-from archgraph.report.sizes import default_sizes
 from archgraph.spec.dump import dump
 from archgraph.spec.load import Spec, load, loads, parse_file, shipped
 from tests.ir.graph_strategies import graphs

@@ -42,7 +42,8 @@ def test_every_shipped_spec(path: str) -> None:
             try:
                 graph = spec.graph(name, sizes)
             except SpecError:
-                assert not sizes, label
+                # sizes stand open, or the variant is for another graph of the file
+                assert not sizes or name != spec.block().name, label
                 continue
             verify(graph)
             assert again(graph) == graph, label

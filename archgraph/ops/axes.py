@@ -49,7 +49,7 @@ def axis_of(x: TensorType, dim: int, more: int = 0) -> int:
     rank = x.rank + more
     axis = normalize_axis(dim, rank)
     if axis is None:
-        fail(f"there is no axis {dim}", f"between {-rank} and {rank - 1}", x)
+        fail(f"there is no axis {dim}", f"between {-rank} and {rank - 1}", x, key="dim")
     return axis
 
 
@@ -57,7 +57,7 @@ def axes_of(x: TensorType, dims: Sequence[int]) -> tuple[int, ...]:
     """Several axes, as by `axis_of`; each may stand once."""
     axes = tuple(axis_of(x, d) for d in dims)
     if len(set(axes)) < len(axes):
-        fail("an axis stands twice", found=f"{list(dims)} of {x}")
+        fail("an axis stands twice", found=f"{list(dims)} of {x}", key="dim")
     return axes
 
 

@@ -15,7 +15,10 @@ from archgraph.ops.kinds import AttributeValueError, Init, IntKind, Kind
 
 
 class OpError(Exception):
-    """An op can't take these operands or attributes; becomes a diagnostic at the node, or at ``at``."""
+    """An op or block can't take these operands or attributes; becomes a diagnostic.
+
+    Its place is ``at``, or where the node says ``key`` (an attribute, ``as``, ``weights`` …), or else the node.
+    """
 
     def __init__(
         self,
@@ -24,12 +27,17 @@ class OpError(Exception):
         found: str | None = None,
         hint: str | None = None,
         at: Span | None = None,
+        *,
+        code: str = "type/op",
+        key: str | None = None,
     ):
         super().__init__(message)
         self.expected = expected
         self.found = found
         self.hint = hint
         self.at = at
+        self.code = code
+        self.key = key
 
 
 class Context(Protocol):
@@ -427,9 +435,11 @@ def get_op(name: str) -> type[Op] | None:
 # -- helpers for rules -------------------------------------------------------------------------------------------
 
 
-def fail(message: str, expected: str | None = None, found: object = None, hint: str | None = None) -> NoReturn:
+def fail(
+    message: str, expected: str | None = None, found: object = None, hint: str | None = None, key: str | None = None
+) -> NoReturn:
     """Raise `OpError`."""
-    raise OpError(message, expected, None if found is None else str(found), hint)
+    raise OpError(message, expected, None if found is None else str(found), hint, key=key)
 
 
 def check_operands(op: type[Op], types: tuple[TensorType | None, ...]) -> None:
@@ -448,7 +458,8 @@ def check_operands(op: type[Op], types: tuple[TensorType | None, ...]) -> None:
         o = operands[k] if k < n else operands[-1]
         rank = o.rank
         if rank is not None and len(t.shape) != rank:
-            fail(f"`{op.op_name}` takes {rank} axes for `{o.name}`", f"[{o.pattern.replace(' ', ', ')}]", t)
+            axes = f"{rank} {'axis' if rank == 1 else 'axes'}" if rank else "a single number"
+            fail(f"`{op.op_name}` takes {axes} for `{o.name}`", f"[{o.pattern.replace(' ', ', ')}]", t)
         if o.dtype != "any" and t.dtype not in DTYPE_CLASSES[o.dtype]:
             fail(f"`{op.op_name}` takes {o.dtype} values for `{o.name}`", o.dtype, t)
 

@@ -105,7 +105,7 @@ def parse_side(text: str, pattern: str, brackets: bool = False, start: int = 0) 
 
 def wrong(pattern: str, why: str) -> NoReturn:
     """Raise `OpError` about a pattern itself."""
-    fail(f'pattern "{pattern}": {why}')
+    fail(f'pattern "{pattern}": {why}', key="pattern")
 
 
 def expand(side: Side, rank: int, pattern: str, axes: int | None = None) -> tuple[tuple[Group, ...], int]:
@@ -115,11 +115,11 @@ def expand(side: Side, rank: int, pattern: str, axes: int | None = None) -> tupl
         if COMPOSED in side.names and axes is None:
             wrong(pattern, "`...` can't stand in parentheses before the arrow")
         if axes is None and len(groups) != rank:
-            fail(f'pattern "{pattern}" takes {len(groups)} axes', f"{len(groups)} axes", f"{rank} axes")
+            fail(f'pattern "{pattern}" takes {len(groups)} axes', f"{len(groups)} axes", f"{rank} axes", key="pattern")
     elif axes is None:
         axes = rank - len(groups) + 1
         if axes < 0:
-            fail(f'pattern "{pattern}" takes {len(groups) - 1} axes or more', found=f"{rank} axes")
+            fail(f'pattern "{pattern}" takes {len(groups) - 1} axes or more', found=f"{rank} axes", key="pattern")
     filled = tuple(f"...{k}" for k in range(axes or 0))
     found: list[Group] = []
     for group in groups:
@@ -185,13 +185,19 @@ def axis_sizes(p: Plan, cx: Context, x: TensorType, lengths: Mapping[str, Num]) 
         names = {name for group in p.left + p.right for name in group}
         for name in lengths:
             if name not in names:
-                fail(f'pattern "{p.pattern}" has no axis `{name}`', f"one of {', '.join(sorted(names))}", name)
+                fail(
+                    f'pattern "{p.pattern}" has no axis `{name}`',
+                    f"one of {', '.join(sorted(names))}",
+                    name,
+                    key="pattern",
+                )
     sizes = solve(p.pattern, p.left, cx, x, known)
     for name in p.new:
         if name not in known:
             fail(
                 f'the size of `{name}` in "{p.pattern}" is not known',
                 hint=f"write it beside the pattern: `{name}: …`, or `axes_lengths: {{{name}: …}}`",
+                key="pattern",
             )
         sizes[name] = known[name]
     return sizes
@@ -254,12 +260,14 @@ def _from_layout(
         fail(
             f"axis {axis} of {x} has {layout.prefix} prefix tokens before its grid",
             hint=f"take them off first: {{op: slice, dim: {axis}, start: {layout.prefix}}}",
+            key="pattern",
         )
     names = " or ".join(f"`{name}`" for name in unknown)
     fail(
         f'pattern "{pattern}" needs the size of {names}',
         found=x,
         hint=f"write it beside the pattern: `{unknown[0]}: …`; only a token grid's axis knows its factors",
+        key="pattern",
     )
 
 

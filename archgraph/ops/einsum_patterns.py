@@ -87,7 +87,7 @@ def _axes(part: str, text: str) -> Axes:
 
 
 def _wrong(text: str, why: str, expected: str | None = None) -> NoReturn:
-    fail(f'pattern "{text}": {why}', expected)
+    fail(f'pattern "{text}": {why}', expected, key="pattern")
 
 
 def _steps(inputs: Sequence[Axes], output: Axes) -> tuple[Step, ...]:

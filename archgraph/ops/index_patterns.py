@@ -62,7 +62,12 @@ def index_plan(pattern: str, ranks: tuple[int, ...], updates: bool) -> IndexPlan
         wrong(pattern, "one arrow `->` is needed")
     texts = before.split(",")
     if len(texts) != len(ranks):
-        fail(f'pattern "{pattern}" takes {len(texts)} operands', f"{len(texts)} operands", f"{len(ranks)} operands")
+        fail(
+            f'pattern "{pattern}" takes {len(texts)} operand{"s" * (len(texts) != 1)}',
+            f"{len(texts)} operand{'s' * (len(texts) != 1)}",
+            f"{len(ranks)} operands",
+            key="pattern",
+        )
     sides = []
     sizes: dict[str, int] = {}
     for text in [*texts, *([after] if arrow else [])]:
@@ -75,7 +80,9 @@ def index_plan(pattern: str, ranks: tuple[int, ...], updates: bool) -> IndexPlan
         filled = axes if {ELLIPSIS, COMPOSED} & {*side.names} else None
         found, count = expand(side, rank if rank is not None else len(side.groups), pattern, filled)
         if rank is not None and len(found) != rank:
-            fail(f'pattern "{pattern}" takes {len(found)} axes for `{_text(found)}`', found=f"{rank} axes")
+            fail(
+                f'pattern "{pattern}" takes {len(found)} axes for `{_text(found)}`', found=f"{rank} axes", key="pattern"
+            )
         axes = count if ELLIPSIS in side.names else axes
         groups.append(found)
     result = groups.pop() if arrow else None

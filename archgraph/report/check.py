@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,14 +76,14 @@ def check_file(path: str | os.PathLike[str], settings: Mapping[str, Any] | None 
         try:
             spec = Spec(file, variant, {**variant_settings(file, variant), **given}, session)
         except SpecError as error:
-            _gather(faults, error)
+            _gather(faults, error, variant)
             continue
         session = spec.session
         for graph in _graphs(file, variant):
             try:
                 spec.graph(graph, default_sizes(spec, graph))
             except SpecError as error:
-                _gather(faults, error)
+                _gather(faults, _in_symbols(spec, graph, error), variant)
     return Checked(file.path, faults.diagnostics, len(file.graphs), len(file.variants))
 
 
@@ -98,10 +98,21 @@ def _graphs(file: SpecFile, variant: str | None) -> list[str]:
     return [named] if isinstance(named, str) else list(file.graphs)
 
 
-def _gather(faults: Collector, error: SpecError) -> None:
+def _in_symbols(spec: Spec, graph: str, error: SpecError) -> SpecError:
+    """The same faults, each told in the names of sizes where it happens without numbers too."""
+    try:
+        spec.graph(graph)
+    except SpecError as symbolic:
+        told = {(d.code, d.at): d for d in symbolic.diagnostics}
+        return SpecError(*(told.get((d.code, d.at), d) for d in error.diagnostics))
+    return error
+
+
+def _gather(faults: Collector, error: SpecError, variant: str | None) -> None:
     """Record faults that no other configuration has shown yet: notes may tell another instance of the same place."""
     known = {(d.code, d.at, d.message) for d in faults.diagnostics}
-    faults.extend(d for d in error.diagnostics if (d.code, d.at, d.message) not in known)
+    note = () if variant is None else ((None, f"in the variant `{variant}`"),)
+    faults.extend(replace(d, notes=d.notes + note) for d in error.diagnostics if (d.code, d.at, d.message) not in known)
 
 
 def check(*specs: str | os.PathLike[str], **settings: Any) -> list[Diagnostic]:

@@ -17,6 +17,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from archgraph.ir.diagnostics import Collector, Span, did_you_mean
+from archgraph.ops.kinds import show
 from archgraph.spec.model import SpecFile
 from archgraph.spec.yaml import YList, YMap, span_of
 
@@ -143,12 +144,13 @@ class _Reader:
         )
 
     def _wrong(self, key: str, expected: str) -> None:
+        shown = show(self.tree[key])
         self.faults.error(
             f"claims/{key}",
             span_of(self.tree, key),
-            f"`{key}` can't be that",
+            f"`{key}` of a claim can't be `{shown}`",
             expected=expected,
-            found=str(self.tree[key]),
+            found=shown,
         )
 
     def _known(self, key: str, names: Mapping[str, Any]) -> str | None:

@@ -22,7 +22,8 @@ from archgraph.spec.evaluators import (
     LoopSource,
     place,
 )
-from archgraph.spec.expr import Expr, ExprError, constant_value, parse
+from archgraph.spec.explain import choice_hint
+from archgraph.spec.expr import Expr, ExprError, UnknownName, constant_value, parse
 from archgraph.spec.expr import compile as compile_expr
 from archgraph.spec.libraries import library_with
 from archgraph.spec.loops import LoopPlan, RegionPlan
@@ -293,17 +294,19 @@ class Compiler:
         kind = a.kind if a is not None else target.extra
         if raw is None and a is not None and a.default is None and not a.required:
             return True, None
+        faults = len(self.faults)
         const, value = self.attribute(kind, raw, container, key, refs)
-        if const and kind is not None:
+        if const and kind is not None and len(self.faults) == faults:
             try:
                 kind.convert(value)
             except AttributeValueError as error:
                 self.fault(
                     "attr/value",
                     span_of(container, key),
-                    f"`{name}` of `{target.op_name}`",
+                    f"`{target.op_name}` can't take this `{name}`",
                     expected=error.expected,
                     found=error.found,
+                    hint=choice_hint(error),
                 )
         return const, value
 
@@ -510,6 +513,8 @@ class Compiler:
         cls = plan.target
         if isinstance(cls, type) and issubclass(cls, Op):
             plan.is_source = cls.source
+            if cls.extra is None and not all(k in cls.by_name for k in plan.attrs):
+                return plan  # said where they stand
             if all(c for c, _, _ in plan.attrs.values()):
                 try:
                     plan.static = cls.from_mapping({k: v for k, (_, v, _) in plan.attrs.items()})
@@ -525,7 +530,7 @@ class Compiler:
                     plan.preset, plan.dynamic = prepared(cls, plan.attrs)
         elif isinstance(cls, Block):
             missing = [p.name for p in cls.params.values() if p.required and p.name not in plan.attrs]
-            if missing:
+            if missing and all(k in cls.params for k in plan.attrs):
                 self.fault("attr/missing", plan.at(), f"`{cls.name}` needs the param `{missing[0]}`")
         return plan
 
@@ -619,10 +624,18 @@ class Compiler:
         if isinstance(plan, OpPlan) and ("weights" in raw or "vmap" in raw):
             plan = self.mapped(plan, raw, refs)
         plan.refs = plan.refs | frozenset(refs)
+        plan.raw = raw
         if loop_words:
             return self.loop(loop_words, plan, raw, container, key, given, name)
         if isinstance(plan, SwitchPlan) and name is not None:
             self.loops += [(name, case) for case in plan.cases.values() if isinstance(case, LoopPlan)]
+        if "label" in raw:
+            self.fault(
+                "label/loop",
+                span_of(raw, "label", key=True),
+                "`label` names the turns of a loop, and this node has none",
+                expected="label beside for, each or repeat",
+            )
         self.common(plan, raw)
         return plan
 
@@ -639,6 +652,7 @@ class Compiler:
             self.fault("vmap/weights", span_of(raw, "weights"), "under `vmap` the weights are given as one record")
         if record is not None:
             refs |= record.refs
+        plan.raw = raw
         found = MappedPlan.of_op(self, plan, raw, refs)
         found.weights = record
         return found
@@ -664,6 +678,7 @@ class Compiler:
     def common(self, plan: NodePlan, raw: YMap) -> None:
         """``when``, ``else``, ``as``, ``shape``, ``unused``, ``frozen``."""
         refs: set[str] = set()
+        plan.raw = raw
         if "when" in raw:
             tree = self.expr(raw["when"], raw, "when")
             if tree is not None:
@@ -693,10 +708,11 @@ class Compiler:
             if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
                 self.fault("as/form", span_of(raw, "as"), "`as` is a list of names, `_` for one that is not needed")
             else:
-                for n in names:
+                for k, n in enumerate(names):
                     why = bad_name(n) if n != "_" else None
                     if why:
-                        self.fault("name/invalid", span_of(raw, "as"), f"`{n}` can't name a value: {why}")
+                        at = span_of(raw["as"], k) if isinstance(raw["as"], YList) else span_of(raw, "as")
+                        self.fault("name/invalid", at, f"`{n}` can't name a value: {why}")
                 plan.names = tuple(names)
         if "shape" in raw and not (isinstance(plan, OpPlan) and _has_attr(plan.target, "shape")):
             pattern = self.pattern(raw["shape"], raw, "shape")
@@ -944,6 +960,7 @@ class Compiler:
         if isinstance(body, OpPlan) and "when" in raw:
             inner["when"], inner.pos["when"] = raw["when"], raw.pos["when"]
         self.common(body, inner)
+        body.raw = raw
         plan = LoopPlan(self.at(raw, word), "for" if word == "repeat" else word, names, count, body, label, given)
         if isinstance(body, OpPlan) and body.inputs and word in ("for", "repeat"):
             first = body.inputs[0]
@@ -960,6 +977,7 @@ class Compiler:
                 outer[k] = raw[k]
                 outer.pos[k] = raw.pos[k]
         self.common(plan, outer)
+        plan.raw = raw
         plan.refs = plan.refs | (body.refs - own) | frozenset(refs)
         if isinstance(name, str):
             self.loops.append((name, plan))
@@ -994,8 +1012,14 @@ class Compiler:
         import re
 
         parts = re.split(r"\$\{(\w+)\}", raw)
+        at = span_of(container, "label")
 
         def make(env: Mapping[str, Any]) -> str:
+            for name in parts[1::2]:
+                if name not in env:
+                    error = UnknownName(name)
+                    error.at = at
+                    raise error
             return "".join(str(env[p]) if k % 2 else p for k, p in enumerate(parts))
 
         return make

@@ -97,20 +97,28 @@ def check_param(p: Param, value: Any) -> Any:
                 "one of " + ", ".join(map(show_value, p.choices)),
                 show_value(value),
                 f"did you mean `{near}`?" if near else None,
+                code="param/value",
             )
         return value
     if p.kind == "op":
         if not isinstance(value, OpRef):
             raise OpError(
-                f"`{p.name}` can't be `{show_value(value)}`", "a block or op: {op: name, …}", show_value(value)
+                f"`{p.name}` can't be `{show_value(value)}`",
+                "a block or op: {op: name, …}",
+                show_value(value),
+                code="param/value",
             )
         return value
     if p.kind in ("int", "float", "bool", "list") and not _fits(p.kind, value):
-        raise OpError(f"`{p.name}` can't be `{show_value(value)}`", _ARTICLES[p.kind], show_value(value))
+        raise OpError(
+            f"`{p.name}` can't be `{show_value(value)}`", _ARTICLES[p.kind], show_value(value), code="param/value"
+        )
     if p.kind == "int" and isinstance(value, float):
         return int(value)
     if p.kind == "expr" and (isinstance(value, str) or (isinstance(value, OpRef) and not p.may_hold_op)):
-        raise OpError(f"`{p.name}` can't be `{show_value(value)}`", "a number or list", show_value(value))
+        raise OpError(
+            f"`{p.name}` can't be `{show_value(value)}`", "a number or list", show_value(value), code="param/value"
+        )
     return value
 
 
@@ -239,7 +247,10 @@ def call_block(
     if result is None:
         trace = (Call(f.span, block.name, f.path + name), *f.trace)
         if session.depth > MAX_DEPTH:
-            raise OpError(f"blocks call one another more than {MAX_DEPTH} deep; is `{block.name}` calling itself?")
+            raise OpError(
+                f"blocks call one another more than {MAX_DEPTH} deep; is `{block.name}` calling itself?",
+                code="limit/depth",
+            )
         session.depth += 1
         faults = len(session.faults)
         try:
@@ -316,7 +327,7 @@ def bind_inputs(f: Frame, block: Block, given: Mapping[str, Any]) -> Any:
             elif i.optional:
                 f.env[i.name] = None
                 continue
-            raise Refused(f"`{block.name}` needs the input `{i.name}`", i.pattern.text)
+            raise Refused(f"`{block.name}` needs the input `{i.name}`", i.pattern.text, code="input/missing")
         value = _input_value(f, i, v, i.name)
         for _, column in each_columns(f, i):
             if len(column) != len(value):
@@ -346,11 +357,13 @@ def _input_value(f: Frame, i: Input, v: Any, path: str) -> Any:
     t: TensorType = v.type
     what = f"input `{path}` of `{f.block.name}`"
     if i.dtype != t.dtype and not (i.dtype == "float" and t.dtype != "bool"):
-        raise Refused(f"{what} has another dtype", i.dtype, str(t))
+        raise Refused(f"{what} has another dtype", i.dtype, str(t), code="shape/dtype")
     try:
         return f.add_input(path, i.pattern.match(t, f.env, f.require, what))
     except OpError as error:
-        raise Refused(str(error), error.expected or i.pattern.text, error.found, error.hint) from None
+        raise Refused(
+            str(error), error.expected or i.pattern.text, error.found, error.hint, code="shape/input"
+        ) from None
 
 
 def each_columns(f: Frame, i: Input) -> list[tuple[str, Any]]:
@@ -490,9 +503,11 @@ def elaborate_root(
     block: Block,
     settings: Mapping[str, Any],
     at: Mapping[str, Any],
-    symbolic: Mapping[str, Any] | None = None,
+    place: Callable[[str, Any], Span | None] | None = None,
 ) -> Graph | None:
     """Elaborate a graph of a file: ``settings`` give params, ``at`` input shapes (ints or dims).
+
+    ``place`` tells where a param's value is written, if in the file.
 
     Faults are left in ``session.faults``; None is returned then.
     """
@@ -505,9 +520,16 @@ def elaborate_root(
             f.span = p.span
             given = settings.get(name)
             if given is not None:
-                env[name] = check_param(p, given)
+                try:
+                    env[name] = check_param(p, given)
+                except OpError as error:
+                    written = None if place is None else place(name, given)
+                    f.caught(error, written or p.span, () if written is None else ((p.span, "declared here"),))
+                    return None
             elif p.required:
-                raise OpError(f"the param `{name}` has no default", hint=f"give it with --set {name}=…")
+                raise OpError(
+                    f"the param `{name}` has no default", hint=f"give it with --set {name}=…", code="param/required"
+                )
             else:
                 env[name] = param_default(p, env)
         waiting: list[Local] = []
@@ -571,7 +593,11 @@ def _root_input(f: Frame, i: Input, given: Any) -> Any:
         if columns:
             n = len(columns[0][1])
         if not isinstance(n, int):
-            raise OpError(f"input `{i.name}` is a list of unknown length", hint="say `len:`, or give shapes with --at")
+            raise OpError(
+                f"input `{i.name}` is a list of unknown length",
+                hint="say `len:`, or give shapes with --at",
+                code="input/length",
+            )
         if given is not None and len(given) != n:
             raise OpError(f"input `{i.name}` is a list of {n}", str(n), str(len(given)))
         shapes = given if given is not None else [None] * n

@@ -5,6 +5,7 @@ Called on faults only, so that elaboration carries nothing but spans.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,10 +14,11 @@ from archgraph.ir.dim import Dim
 from archgraph.spec.values import Record, Ref, Turns, Values
 
 if TYPE_CHECKING:
+    from archgraph.ops.kinds import AttributeValueError
     from archgraph.spec.frame import Frame
     from archgraph.spec.model import Block
 
-__all__ = ["Call", "Notes", "instances", "name_hint", "origins", "show_value"]
+__all__ = ["Call", "Notes", "choice_hint", "instances", "name_hint", "origins", "show_value"]
 
 Notes = tuple[tuple[Span | None, str], ...]
 
@@ -95,6 +97,14 @@ def name_hint(f: Frame, name: str) -> str | None:
     if block.root and name in block.file.params:
         return f"`{name}` is declared below: a param sees those above it"
     near = did_you_mean(name, list(f.env))
+    return f"did you mean `{near}`?" if near else None
+
+
+def choice_hint(error: AttributeValueError) -> str | None:
+    """What a word may be meant for, where an attribute takes one of several."""
+    if not re.fullmatch(r"[\w-]+", error.found):
+        return None
+    near = did_you_mean(error.found, re.findall(r"[a-z][\w-]+", error.expected.partition("(")[2] or error.expected))
     return f"did you mean `{near}`?" if near else None
 
 

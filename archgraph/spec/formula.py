@@ -7,6 +7,7 @@ from typing import Any
 
 from archgraph.ir.real import Late, Real
 from archgraph.ops.base import OpError
+from archgraph.spec.explain import show_value
 from archgraph.spec.expr import (
     Attr,
     Binary,
@@ -139,9 +140,13 @@ class _Closer:
         """A constant in place of a host expression."""
         value = self.f.value(compile(e))
         if isinstance(value, (Late, Real)) or not isinstance(value, (bool, int, float)) or value != value:
+            if value is None and isinstance(e, Name):
+                from archgraph.spec.plan import absent
+
+                raise absent(e.name)
             if isinstance(value, (list, tuple, dict, str)) or value is None:
                 raise OpError(
-                    f"`{e}` is {value!r}; a formula takes numbers and tensors",
+                    f"`{e}` is {show_value(value)}; a formula takes numbers and tensors",
                     hint="a list becomes a tensor by `constant`",
                 )
             return Host(value)

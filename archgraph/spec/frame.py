@@ -213,10 +213,10 @@ class Frame:
         expected = found = hint = None
         message = str(error)
         if isinstance(error, OpError):
-            code = "type/op"
+            code = error.code
             expected, found, hint = error.expected, error.found, error.hint
         elif isinstance(error, AttributeValueError):
-            code = "type/attribute"
+            code = "attr/value"
             message, expected, found = "this value does not fit", error.expected, error.found
         elif isinstance(error, UnknownName):
             code, hint = "name/unknown", name_hint(self, error.name)

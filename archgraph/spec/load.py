@@ -270,7 +270,13 @@ class Spec:
             near = did_you_mean(name, file.block_names())
             hint = f"did you mean `{near}`?" if near else None
             raise SpecError(
-                Diagnostic("graph/unknown", Span(file.path, 1, 1), f"there is no graph or block `{name}`", hint=hint)
+                Diagnostic(
+                    "graph/unknown",
+                    Span(file.path, 1, 1),
+                    f"there is no graph or block `{name}`",
+                    expected=", ".join(file.block_names()),
+                    hint=hint,
+                )
             )
         return found
 
@@ -305,7 +311,7 @@ class Spec:
                 raise SpecError(
                     Diagnostic(
                         "at/unknown",
-                        block.span,
+                        next((i.span for i in block.inputs.values()), block.span),
                         f"`{block.name}` has no input `{key}`",
                         expected=", ".join(block.inputs),
                         hint=hint,
@@ -318,13 +324,20 @@ class Spec:
         collecting = gc.isenabled()
         gc.disable()  # a burst of small objects that live on: a collection in the midst doubles the time
         try:
-            graph = elaborate_root(session, self.file, block, settings, at)
+            graph = elaborate_root(session, self.file, block, settings, at, self._written)
         finally:
             if collecting:
                 gc.enable()
         session.faults.raise_if_any()
         assert graph is not None
         return graph
+
+    def _written(self, param: str, value: Any) -> Span | None:
+        """Where the variant gives a param its value; None where something else does."""
+        values = self.file.variants.get(self.variant) if self.variant is not None else None
+        if not isinstance(values, YMap) or param not in values:
+            return None
+        return span_of(values, param) if variant_settings(self.file, self.variant).get(param) == value else None
 
     def example(self, name: str | None = None, batch: int = 1) -> dict[str, Any]:
         """Input shapes for reports: the declared ``at``, with unnamed or open leading batch set to ``batch``."""

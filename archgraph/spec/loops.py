@@ -11,6 +11,7 @@ from archgraph.ir.graph import Graph, Node
 from archgraph.ir.real import Late, NeedsValue
 from archgraph.ops.base import OpError
 from archgraph.spec.elaborate import Result, add_call
+from archgraph.spec.explain import show_value
 from archgraph.spec.frame import FAULTS, MAX_TURNS, Frame
 from archgraph.spec.plan import GraphPlan, NodePlan, OpPlan, RefPlan
 from archgraph.spec.values import (
@@ -84,6 +85,7 @@ class RegionPlan(NodePlan):
             inner = Frame(session, f.block, env, f.trace)
             inner.span = f.span
             inner.outer = f
+            inner.path = f"{f.path}{name}."
             first: Any = None
             if it is not None:
                 first = _inputs(inner, "it", it)
@@ -188,7 +190,9 @@ class LoopPlan(NodePlan):
             if isinstance(n, float) and n.is_integer():
                 n = int(n)
             if not isinstance(n, int) or isinstance(n, bool):
-                raise OpError("`repeat` takes a whole number", "a whole number", str(n))
+                raise OpError(
+                    "`repeat` takes a whole number", "a whole number", show_value(n), code="loop/turns", key="repeat"
+                )
             self._bound(n)
             return n, []
         columns: list[Column] = []
@@ -212,21 +216,28 @@ class LoopPlan(NodePlan):
             if isinstance(v, Record):
                 v = Values(v.values())
             if not isinstance(v, (list, tuple, range)):
-                raise OpError(f"`{key}` must run over a number of turns or a list", "a number or list", str(v))
+                raise OpError(
+                    f"`{key}` must run over a number of turns or a list",
+                    "a number or list",
+                    show_value(v),
+                    code="loop/turns",
+                )
             columns.append((key, v))
         lengths = {len(c) for _, c in columns}
         if len(lengths) > 1:
             text = ", ".join(f"{k}: {len(c)}" for k, c in columns)
-            raise OpError(f"loop names run in lock-step, their lengths differ: {text}")
+            raise OpError(f"loop names run in lock-step, and their lengths differ: {text}", code="loop/lengths")
         n = lengths.pop() if lengths else 0
         self._bound(n)
         return n, columns
 
     def _bound(self, n: int) -> None:
         if n < 0:
-            raise OpError(f"a loop can't have {n} turns")
+            raise OpError(f"a loop can't have {n} turns", code="loop/turns", key="repeat")
         if n > MAX_TURNS:
-            raise OpError(f"{n:,} turns are too many; at most {MAX_TURNS:,} are unrolled")
+            raise OpError(
+                f"{n:,} turns are too many; at most {MAX_TURNS:,} are unrolled", code="limit/turns", key="repeat"
+            )
 
     # -- running -------------------------------------------------------------------------------------------------
 
@@ -255,12 +266,13 @@ class LoopPlan(NodePlan):
                 return rolled
         return self._unrolled(f, start, name, n, columns)
 
-    def _surroundings(self, f: Frame, start: Any) -> tuple[Frame, list[Ref], Any] | None:
+    def _surroundings(self, f: Frame, start: Any, name: str) -> tuple[Frame, list[Ref], Any] | None:
         """A frame for the loop's own graph: the chained value first, then all that the body reads outside."""
         env: dict[str, Any] = {}
         inner = Frame(f.session, f.block, env, f.trace)
         inner.span = f.span
         inner.outer = f
+        inner.path = f"{f.path}{name}."
         refs: list[Ref] = []
         first: Any = None
         if start is not None:
@@ -306,7 +318,7 @@ class LoopPlan(NodePlan):
                 binding[key] = column[0]
             else:
                 return None
-        made = self._surroundings(f, start)
+        made = self._surroundings(f, start, name)
         if made is None:
             return UNKNOWN
         inner, refs, first = made
@@ -349,7 +361,7 @@ class LoopPlan(NodePlan):
 
     def _unrolled(self, f: Frame, start: Any, name: str, n: int, columns: list[Column]) -> Any:
         """A graph of its own with one node per turn."""
-        made = self._surroundings(f, start)
+        made = self._surroundings(f, start, name)
         if made is None:
             return UNKNOWN
         inner, refs, first = made
@@ -363,7 +375,7 @@ class LoopPlan(NodePlan):
                 inner.env[k] = _rebased(f, inner, refs, v, f"{k}_{t}") if isinstance(v, (Ref, Values, Record)) else v
             label = self.label(inner.env) if self.label is not None else str(t)
             if label in inner.taken:
-                raise OpError(f"two turns are called `{label}`")
+                raise OpError(f"two turns are called `{label}`", code="label/twice", key="label")
             got = self.body.evaluate(inner, value if self.kind == "for" else first, label)
             if isinstance(got, Turns):
                 got = got.last

@@ -17,6 +17,7 @@ from archgraph.ops.base import OpError
 from archgraph.ops.transform.batching import batched, longer, shorter
 from archgraph.ops.transform.gradient import gradient
 from archgraph.ops.transform.weights import weights_as_inputs
+from archgraph.spec.explain import show_value
 from archgraph.spec.frame import Frame
 from archgraph.spec.loops import read_inputs
 from archgraph.spec.plan import GraphPlan, NodePlan, OpPlan, RefPlan
@@ -181,7 +182,13 @@ class MappedPlan(NodePlan):
         if given is UNKNOWN or any(holds_unknown(v) for _, v in own):
             return UNKNOWN
         if given is not None and not isinstance(given, Weights):
-            raise OpError("`weights` is a record of weights, or a mapping from their names", found=str(given))
+            raise OpError(
+                "`weights` is a record of weights, or a mapping from their names",
+                found=show_value(given),
+                hint="`{op: weights, of: block}` makes a record",
+                code="weights/form",
+                key="weights",
+            )
         made = Region(f, self.body.refs - {n for n, _ in own}, own, k)
         if made.failed:
             return UNKNOWN
@@ -337,12 +344,16 @@ class VjpPlan(NodePlan):
         if graph is None:
             return UNKNOWN
         if shape is not None:
-            raise OpError("`vjp` differentiates one tensor", found=f"{len(graph.outputs)} values")
+            raise OpError("`vjp` differentiates one tensor", found=f"{len(graph.outputs)} values", code="vjp/form")
         numbers: list[int] = []
         for n in self.wrt:
             held = made.frame.env.get(n)
             if held is None or not all(r.ref[0] < 0 for _, r in flatten(held)):
-                raise OpError(f"`wrt` names an input of the region, or a value that it reads outside; `{n}` is neither")
+                raise OpError(
+                    f"`wrt` names an input of the region, or a value that it reads outside; `{n}` is neither",
+                    code="vjp/wrt",
+                    key="wrt",
+                )
             numbers += [r.ref[1] for _, r in flatten(held)]
         grads = gradient(graph, numbers, g is not None)
         refs, mapped = list(made.refs), list(made.mapped)
@@ -350,7 +361,13 @@ class VjpPlan(NodePlan):
         if g is not None:
             want = longer(graph.output_types[0], sizes)
             if not isinstance(g, Ref) or g.type != want:
-                raise OpError("the cotangent has the type of the region's value", str(want), str(getattr(g, "type", g)))
+                raise OpError(
+                    "the cotangent has the type of the region's value",
+                    str(want),
+                    show_value(g),
+                    code="vjp/cotangent",
+                    key="cotangent",
+                )
             refs.append(g)
             mapped.append(True)
         if k:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from typing import Any, Final
 
 from archgraph.ir.diagnostics import Collector, Diagnostic, Span, SpecError, did_you_mean
@@ -15,7 +16,7 @@ from archgraph.spec.evaluators import Computed, Constant, NamesOnly
 from archgraph.spec.expr import BoolOp, Expr
 from archgraph.spec.loops import LoopPlan
 from archgraph.spec.model import PARAM_TYPES, Block, Input, Local, Param, SpecFile
-from archgraph.spec.plan import GroupPlan, NodePlan, OpPlan
+from archgraph.spec.plan import GroupPlan, ListPlan, NodePlan, OpPlan, SharePlan
 from archgraph.spec.yaml import YList, YMap, load_yaml, span_of
 
 VERSION: Final = 1
@@ -259,11 +260,14 @@ class Parser:
         compiler = Compiler(block, self.faults)
         if "graph" not in raw:
             self.faults.error("block/graph", span_of(raw), f"`{block.name}` needs a `graph`")
+        elif raw["graph"] == {} and "outputs" not in raw:
+            self.faults.error("graph/empty", span_of(raw, "graph"), "a graph has nodes, or says its `outputs`")
         block.plan = compiler.body(raw.get("graph", YMap(self.path)), raw, "graph", raw.get("outputs"), raw)
         for name, loop in compiler.loops:
             loop.indexed = name in compiler.indexed
         if isinstance(raw.get("graph"), YMap) and not self.file.closed:
             check_read(block, raw["graph"], self.faults)
+            check_sources(block, raw["graph"], self.faults)
 
     # -- parts ---------------------------------------------------------------------------------------------------------
 
@@ -484,6 +488,26 @@ def check_read(block: Block, raw: YMap, faults: Collector) -> None:
     )
 
 
+def check_sources(block: Block, raw: YMap, faults: Collector) -> None:
+    """A node without ``in`` takes the value above, and must mean it where that is a parameter or the like."""
+    assert block.plan is not None
+    items = block.plan.items
+    for (above, plan), (name, below) in pairwise(items):
+        if plan.is_source and _reads_above(below) and name in raw:
+            faults.error(
+                "in/source",
+                span_of(raw, name, key=True),
+                f"`{name}` does not say what it takes, and `{above}` above takes nothing itself",
+                hint=f"say `in: {above}`, or `in:` the value that you mean",
+            )
+
+
+def _reads_above(plan: NodePlan) -> bool:
+    if isinstance(plan, OpPlan) and isinstance(plan.target, Block) and not plan.target.inputs:
+        return False
+    return not isinstance(plan, (SharePlan, ListPlan)) and takes_above(plan)
+
+
 def _check_items(
     items: list[tuple[str, NodePlan]], last_is_read: bool, read_outside: frozenset[str], raw: YMap, faults: Collector
 ) -> None:
@@ -552,6 +576,10 @@ def takes_above(plan: NodePlan) -> bool:
     from archgraph.spec.scan import ScanPlan
     from archgraph.spec.weights import WeightsPlan
 
+    if isinstance(plan, ChainPlan):
+        return bool(plan.items) and takes_above(plan.items[0][1])
+    if isinstance(plan, (ResidualPlan, SwitchPlan, TrainingPlan, GroupPlan)):
+        return plan.given is None
     if "it" in plan.refs:
         return True
     if isinstance(plan, OpPlan):
@@ -563,10 +591,6 @@ def takes_above(plan: NodePlan) -> bool:
         return not plan.is_source
     if isinstance(plan, FormulaPlan):
         return plan.given is None and ("it" in plan.refs or plan.condition is not None)
-    if isinstance(plan, ChainPlan):
-        return bool(plan.items) and takes_above(plan.items[0][1])
-    if isinstance(plan, (ResidualPlan, SwitchPlan, TrainingPlan, GroupPlan)):
-        return plan.given is None
     if isinstance(plan, LoopPlan):
         return plan.given is None and takes_above(plan.body)
     return not isinstance(plan, (ScanPlan, VjpPlan, MappedPlan, WeightsPlan))

@@ -95,13 +95,19 @@ class ShapePattern:
         axes, shape = self.axes, t.shape
         if self.rest is None:
             if len(axes) != len(shape):
-                raise OpError(f"{what} has {len(shape)} axes, its pattern {len(axes)}", self.text, str(t))
+                raise OpError(
+                    f"{what} has {len(shape)} axes, its pattern {len(axes)}",
+                    self.text,
+                    str(t),
+                    code="shape/rank",
+                    key="shape",
+                )
             pairs: Iterable[tuple[int, Axis]] = enumerate(axes)
         else:
             r = self.rest
             tail = len(axes) - r - 1
             if len(shape) < len(axes) - 1:
-                raise OpError(f"{what} has too few axes", self.text, str(t))
+                raise OpError(f"{what} has too few axes", self.text, str(t), code="shape/rank", key="shape")
             pairs = [*enumerate(axes[:r]), *enumerate(axes[r + 1 :], len(shape) - tail)]
         for k, a in pairs:
             kind = a.kind
@@ -123,8 +129,14 @@ class ShapePattern:
             raise OpError(f"`{text}` stands for {known!r}, which is no size", self.text, str(t))
         cond = eq(known, found)
         if cond is False:
-            shown = f"{text} = {known}" if text != str(known) else text
-            raise OpError(f"{what} does not fit its pattern: {shown}, found {found}", self.text, str(t))
+            shown = f"`{text}` is {known}" if text != str(known) else f"{text} is wanted"
+            raise OpError(
+                f"{what} does not fit its pattern: {shown}, not {found}",
+                self.text,
+                str(t),
+                code="shape/pattern",
+                key="shape",
+            )
         require(cond, f"{what} must fit {self.text}")
 
     def _unify(self, expr: Expr, found: Num, env: dict[str, Any], t: TensorType, require: Require, what: str) -> None:

@@ -5,17 +5,18 @@ A body is compiled once per file; elaboration runs the plans, once per (block, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Any, Final
 
-from archgraph.ir.diagnostics import Span
+from archgraph.ir.diagnostics import Span, did_you_mean
 from archgraph.ir.dim import Dim
 from archgraph.ir.graph import Node, ValueRef
 from archgraph.ir.real import Late, Real, free, late_names
 from archgraph.ir.reserved import RESERVED
 from archgraph.ir.types import TensorType
 from archgraph.ops.base import AttributeValueError, Op, OpError, check_operands, get_op
+from archgraph.spec.explain import choice_hint, origins, show_value
 from archgraph.spec.expr import Expr, compile
 from archgraph.spec.frame import FAULTS, Frame
 from archgraph.spec.model import Block, OpRef
@@ -33,6 +34,7 @@ from archgraph.spec.values import (
     is_value,
     tidy,
 )
+from archgraph.spec.yaml import YMap, span_of
 
 Eval = Callable[[Mapping[str, Any]], Any]
 _NO_NAMES: Final[frozenset[str]] = frozenset()
@@ -91,11 +93,23 @@ class RefPlan:
             if isinstance(value, Record):
                 return Values(value.values())
             if not isinstance(value, (Values, type(UNKNOWN))):
-                raise OpError(f"`{self.name}...` splices a list; `{self.name}` is one value")
+                raise OpError(
+                    f"`{self.name}...` splices a list; `{self.name}` is one value", code="name/splice", key="in"
+                )
             return value
         if isinstance(value, Turns):
             return value.last
         return value
+
+
+def absent(name: str) -> OpError:
+    """The fault of reading what is not there in this configuration."""
+    return OpError(
+        f"`{name}` is absent here: its `when` leaves it out, or nobody gives it",
+        hint="give the reader a `when` of its own, or the absent node an `else`",
+        code="value/absent",
+        key="in",
+    )
 
 
 def step(f: Frame, value: Any, segment: int | str, name: str) -> Any:
@@ -121,21 +135,39 @@ def step(f: Frame, value: Any, segment: int | str, name: str) -> Any:
         if not isinstance(value, Values):
             if segment == 0:
                 return value
-            raise OpError(f"`{name}` is one value; it has no part {segment}")
+            raise OpError(f"`{name}` is one value; it has no part {segment}", code="name/part", key="in")
         if not -len(value) <= segment < len(value):
-            raise OpError(f"`{name}` has {len(value)} parts; there is no {segment}")
+            raise OpError(
+                f"`{name}` has {len(value)} parts; there is no {segment}",
+                f"between {-len(value)} and {len(value) - 1}" if value else "no parts",
+                str(segment),
+                code="name/part",
+                key="in",
+            )
         return value[segment]
     if isinstance(value, Record):
         if segment in value:
             return value[segment]
-        raise OpError(f"`{name}` has no output `{segment}`", ", ".join(value), segment)
+        raise OpError(
+            f"`{name}` has no output `{segment}`",
+            ", ".join(value),
+            segment,
+            _near(segment, value),
+            code="name/output",
+            key="in",
+        )
     if isinstance(value, Values) and value and all(isinstance(v, Record) and segment in v for v in value):
         return Values(v[segment] for v in value)
     if isinstance(value, Ref):
         found = _named_part(f, value, segment)
         if found is not None:
             return found
-    raise OpError(f"`{name}` has no output or weight `{segment}`")
+    raise OpError(f"`{name}` has no output or weight `{segment}`", code="name/output", key="in")
+
+
+def _near(word: str, known: Iterable[str]) -> str | None:
+    near = did_you_mean(word, known)
+    return f"did you mean `{near}`?" if near else None
 
 
 def _named_part(f: Frame, value: Ref, segment: str) -> Ref | None:
@@ -187,10 +219,12 @@ def _type_of(f: Frame, ref: tuple[int, int]) -> Any:
 class NodePlan:
     """A compiled node. Subclasses implement `run`; `evaluate` adds what every node may say."""
 
-    __slots__ = ("_span", "at", "condition", "flags", "is_source", "names", "otherwise", "refs", "shape")
+    __slots__ = ("_span", "at", "condition", "flags", "is_source", "names", "otherwise", "raw", "refs", "shape")
 
     def __init__(self, at: Callable[[], Span | None]) -> None:
         self.at = at
+        #: As written, where it is a mapping: tells where each key stands.
+        self.raw: YMap | None = None
         self._span: Span | None = None
         self.condition: Eval | None = None
         self.otherwise: RefPlan | float | None = None
@@ -217,9 +251,16 @@ class NodePlan:
                 value = self._shaped(f, value, name)
             return value
         except FAULTS as error:
-            return f.caught(error, f.span)
+            for n in self.names or ():
+                f.env.setdefault(n, UNKNOWN)
+            return f.caught(error, self.place(error) or f.span)
         finally:
             f.span = before
+
+    def place(self, error: Exception) -> Span | None:
+        """Where a fault stands that names a key of the node."""
+        key = getattr(error, "key", None)
+        return span_of(self.raw, key) if key is not None and self.raw is not None and key in self.raw else None
 
     def run(self, f: Frame, it: Any, name: str) -> Any:
         raise AssertionError
@@ -238,10 +279,8 @@ class NodePlan:
             out = op.infer(f)
             assert not isinstance(out, tuple)
             return f.refs(f.add(f.unique(name), op, (), (out,)))[0]
-        value = self.first_input(f, it, name)
-        if value is None:
-            raise OpError("a skipped node passes its first input on, and this one has none", hint="say `else:`")
-        return value
+        # A source has nothing to pass on, and so has what follows it: absent, an error for whoever reads it.
+        return None if self.is_source else self.first_input(f, it, name)
 
     def _spread(self, f: Frame, value: Any, name: str) -> Any:
         assert self.names is not None
@@ -256,7 +295,10 @@ class NodePlan:
         if isinstance(value, Ref):
             parts = [value]
         if len(parts) != len(self.names):
-            raise OpError(f"`as` names {len(self.names)} outputs; there are {len(parts)}")
+            count = len(parts)
+            there = f"there {'is' if count == 1 else 'are'} {count}"
+            hint = "`_` stands for an output that is not needed" if count > len(self.names) else None
+            raise OpError(f"`as` names {len(self.names)} outputs; {there}", hint=hint, code="as/count", key="as")
         for n, v in zip(self.names, parts, strict=True):
             if n != "_":
                 f.env[n] = v
@@ -411,8 +453,9 @@ class OpPlan(NodePlan):
                     return UNKNOWN
         inputs: tuple[ValueRef | None, ...]
         types: tuple[TensorType | None, ...]
+        refs: list[Ref | None] | None
         if type(it) is Ref and self.inputs is None and self.kwinputs is None and len(cls.operands) == 1:
-            inputs, types = (it.ref,), (it.type,)
+            refs, inputs, types = [it], (it.ref,), (it.type,)
         else:
             try:
                 refs = self._operands(f, it, name, cls)
@@ -422,8 +465,11 @@ class OpPlan(NodePlan):
                 return UNKNOWN
             inputs = tuple([None if r is None else r.ref for r in refs])
             types = tuple([None if r is None else r.type for r in refs])
-        check_operands(cls, types)
-        outs = op.infer(f, *types)
+        try:
+            check_operands(cls, types)
+            outs = op.infer(f, *types)
+        except FAULTS as error:
+            return f.caught(error, self.place(error) or f.span, origins(f, refs))
         own = name if name not in f.taken and name not in RESERVED else f.unique(name)
         weights = () if self.given is None else self._given(f, it, name, op, types)
         if not isinstance(outs, tuple):
@@ -464,7 +510,8 @@ class OpPlan(NodePlan):
                     kind.convert(value)
                 except AttributeValueError as error:
                     at = self.attrs[key][2]() if key in self.attrs else f.span
-                    f.fault("type/attribute", at, f"`{key}` of `{cls.op_name}`", error.expected, error.found)
+                    message = f"`{cls.op_name}` can't take this `{key}`"
+                    f.fault("attr/value", at, message, error.expected, error.found, choice_hint(error))
             raise Failed from None
 
     def _operands(self, f: Frame, it: Any, name: str, cls: type[Op]) -> list[Ref | None] | None:
@@ -478,7 +525,13 @@ class OpPlan(NodePlan):
             found = [None] * len(operands)
             for key, p in self.kwinputs.items():
                 if key not in by_name:
-                    raise OpError(f"`{cls.op_name}` has no operand `{key}`", ", ".join(by_name), key)
+                    raise OpError(
+                        f"`{cls.op_name}` has no operand `{key}`",
+                        ", ".join(by_name),
+                        key,
+                        _near(key, by_name),
+                        key="in",
+                    )
                 found[by_name[key]] = self._one(f, p, it, name)
             if operands and operands[-1].variadic and isinstance(found[-1], Values):
                 found[-1:] = list(found[-1])
@@ -493,7 +546,10 @@ class OpPlan(NodePlan):
                     flat.append(v)
             found = flat
         refs: list[Ref | None] = []
+        variadic = bool(operands) and operands[-1].variadic
         for k, v in enumerate(found):
+            if v is None and (variadic or (k < len(operands) and not operands[k].optional)):
+                self._absent(k)
             if type(v) is Ref:
                 refs.append(v)
                 continue
@@ -506,15 +562,14 @@ class OpPlan(NodePlan):
             if v is UNKNOWN:
                 return None
             if v is not None and not isinstance(v, Ref):
-                what = operands[k].name if k < len(operands) else str(k)
+                what = operands[k].name if k < len(operands) else f"{operands[-1].name}` number `{k + 1}"
                 if is_value(v):
                     raise OpError(f"operand `{what}` is a list; name one of its values, or splice it with `...`")
                 raise OpError(f"operand `{what}` is a number, not a tensor", hint="use `formula`, or `constant`")
             refs.append(v)
         n = len(operands)
-        variadic = bool(operands) and operands[-1].variadic
         if len(refs) > n and not variadic:
-            raise OpError(f"`{cls.op_name}` takes {n} operand{'s' * (n != 1)}; {len(refs)} are given")
+            raise OpError(f"`{cls.op_name}` takes {n} operand{'s' * (n != 1)}; {len(refs)} are given", key="in")
         for k, o in enumerate(operands):
             if not o.optional and (k >= len(refs) or refs[k] is None):
                 hint = "nothing stands above: say `in:`" if not refs else None
@@ -522,6 +577,21 @@ class OpPlan(NodePlan):
         if not variadic:
             refs += [None] * (n - len(refs))
         return refs
+
+    def _absent(self, number: int) -> None:
+        """Refuse an operand that is given and absent: an optional input, or a node that is left out.
+
+        Raises
+        ------
+        OpError
+            Naming it, unless the operand is not given at all.
+        """
+        written = self.inputs[number : number + 1] if self.inputs is not None else []
+        if self.kwinputs is not None:
+            written = list(self.kwinputs.values())[number : number + 1]
+        for p in written:
+            if isinstance(p, RefPlan) and p.inline is None:
+                raise absent(p.name)
 
     def _given(self, f: Frame, it: Any, name: str, op: Op, types: Any) -> tuple[tuple[str, Any], ...]:
         assert self.given is not None
@@ -533,15 +603,31 @@ class OpPlan(NodePlan):
                 continue
             v = plan.get(f, it, name)
             if not isinstance(v, Ref):
-                raise OpError(f"the weight `{key}` must be one tensor")
+                raise OpError(f"the weight `{key}` must be one tensor", code="weights/form", key="weights")
             if key not in owned:
-                raise OpError(f"`{op.op_name}` has no weight `{key}`", ", ".join(owned), key)
+                raise OpError(
+                    f"`{op.op_name}` has no weight `{key}`",
+                    ", ".join(owned),
+                    key,
+                    code="weights/unknown",
+                    key="weights",
+                )
             if v.type.shape != owned[key].shape:
-                raise OpError(f"the weight `{key}` has another shape", str(list(owned[key].shape)), str(v.type))
+                want = TensorType(v.type.dtype, tuple(owned[key].shape))
+                raise OpError(
+                    f"the weight `{key}` has another shape", str(want), str(v.type), code="weights/shape", key="weights"
+                )
             found.append((key, v.ref))
         missing = [w for w in owned if w not in self.given]
         if missing:
-            raise OpError(f"`weights` must give every weight; `{missing[0]}` is missing")
+            raise OpError(
+                f"`weights` must give every weight; `{missing[0]}` is missing",
+                ", ".join(owned),
+                ", ".join(self.given),
+                "`null` stands for a weight that is left out" if "bias" in missing else None,
+                code="weights/missing",
+                key="weights",
+            )
         return tuple(found)
 
     def call(self, f: Frame, it: Any, name: str, block: Block, preset: Any = None) -> Any:
@@ -556,8 +642,14 @@ class OpPlan(NodePlan):
         if args is None or values is None:
             return UNKNOWN
         if self.given is not None:
-            raise OpError("`weights` can be given to ops; a block takes them as inputs")
-        return call_block(f, name, block, args, values, self.flags)
+            raise OpError(
+                "`weights` can be given to ops; a block takes them as inputs", code="weights/block", key="weights"
+            )
+        return call_block(f, name, block, args, values, self.flags, place=self._argument)
+
+    def _argument(self, param: str) -> Span | None:
+        """Where an argument is written."""
+        return self.attrs[param][2]() if param in self.attrs else self._span
 
     def _block_inputs(self, f: Frame, it: Any, name: str, block: Block) -> dict[str, Any] | None:
         declared = list(block.inputs)
@@ -565,7 +657,13 @@ class OpPlan(NodePlan):
         if self.kwinputs is not None:
             for key, p in self.kwinputs.items():
                 if key not in block.inputs:
-                    raise OpError(f"`{block.name}` has no input `{key}`", ", ".join(declared) or "no inputs", key)
+                    raise OpError(
+                        f"`{block.name}` has no input `{key}`",
+                        ", ".join(declared) or "no inputs",
+                        key,
+                        _near(key, declared),
+                        key="in",
+                    )
                 found[key] = self._one(f, p, it, name)
             first = declared[0] if declared else None
             if first is not None and first not in found and it is not None and not block.inputs[first].optional:
@@ -581,7 +679,7 @@ class OpPlan(NodePlan):
                 given = []
             if len(given) > len(declared):
                 n = len(declared)
-                raise OpError(f"`{block.name}` takes {n} input{'s' * (n != 1)}; {len(given)} are given")
+                raise OpError(f"`{block.name}` takes {n} input{'s' * (n != 1)}; {len(given)} are given", key="in")
             found = dict(zip(declared, given, strict=False))
         if any(holds_unknown(v) for v in found.values()):
             return None
@@ -646,8 +744,11 @@ class FormulaPlan(NodePlan):
         assert cls is not None
         op = cls((tree, operands))
         types = tuple(v.type for v in values)
-        out = op.infer(f, *types)
-        assert not isinstance(out, tuple)
+        try:
+            out = op.infer(f, *types)
+        except FAULTS as error:
+            return f.caught(error, f.span, origins(f, values))
+        assert isinstance(out, TensorType)
         index = f.add(f.unique(name), op, tuple(v.ref for v in values), (out,), flags=self.flags)
         return f.refs(index)[0]
 
@@ -711,6 +812,7 @@ class ResidualPlan(NodePlan):
                 expected=str(x.type),
                 found=str(y.type),
                 hint="a `shortcut:` can bring the input to the branch's shape" if self.shortcut is None else None,
+                notes=origins(f, (y, x)),
             )
         op = _add()
         out = op.infer(f, x.type, y.type)
@@ -749,11 +851,19 @@ class SwitchPlan(NodePlan):
 
             raise NeedsValue(value)
         if isinstance(value, Dim):
-            raise OpError("a switch needs a known value", ", ".join(map(show_key, self.cases)), str(value))
+            raise OpError(
+                "a switch needs a known value",
+                "one of " + ", ".join(map(show_key, self.cases)),
+                f"{value}, which is not known here",
+                "give the size with --at, or as `at:` beside the shape of the input",
+                code="switch/unknown",
+            )
         for key, plan in self.cases.items():
             if key == value and isinstance(key, bool) == isinstance(value, bool):
                 return plan.evaluate(f, self.first_input(f, it, name), name)
-        raise OpError("no case fits", ", ".join(map(show_key, self.cases)), show_key(value))
+        raise OpError(
+            "no case fits", "one of " + ", ".join(map(show_key, self.cases)), show_key(value), code="switch/case"
+        )
 
 
 def show_key(key: Any) -> str:
@@ -798,7 +908,7 @@ class ListPlan(NodePlan):
             return UNKNOWN
         value = compile(self.tree)({**f.env, **host_lists(self.tree.names, f.env)})
         if not isinstance(value, (tuple, list)) or not all(map(is_value, value)):
-            raise OpError("`list` makes a list of tensors", "a list", str(value))
+            raise OpError("`list` makes a list of tensors", "a list of values", show_value(value), code="list/form")
         return Values(value)
 
 
@@ -822,6 +932,10 @@ class GroupPlan(NodePlan):
         return value
 
 
+def _shapes(weights: list[tuple[str, tuple[Any, ...]]]) -> str:
+    return ", ".join(f"{name} [{', '.join(map(str, shape))}]" for name, shape in weights)
+
+
 class SharePlan(OpPlan):
     """``share: node``: the same op, attributes and weights again."""
 
@@ -842,7 +956,11 @@ class SharePlan(OpPlan):
             if isinstance(value, Ref) and value.ref[0] >= 0:
                 owner = f.nodes[value.ref[0]]
         if owner is None:
-            raise OpError(f"there is no node `{self.owner}` above to share weights with")
+            raise OpError(
+                f"there is no node `{self.owner}` above to share weights with",
+                hint=_near(self.owner, [n.name for n in f.nodes]),
+                code="share/unknown",
+            )
         made = f.made.get(owner.name)
         if made is not None:
             values = self._block_inputs(f, it, name, made.block)
@@ -851,7 +969,9 @@ class SharePlan(OpPlan):
             return call_block(f, name, made.block, made.args, values, self.flags, share=owner.share or (owner.name,))
         op = owner.op
         if not isinstance(op, Op) or owner.callees:
-            raise OpError(f"`{self.owner}` can't be shared; only ops and blocks have weights to share")
+            raise OpError(
+                f"`{self.owner}` can't be shared; only ops and blocks have weights to share", code="share/form"
+            )
         refs = self._operands(f, it, name, type(op))
         if refs is None:
             return UNKNOWN
@@ -862,7 +982,13 @@ class SharePlan(OpPlan):
         mine = [(w.name, w.shape) for w in op.weights(*types)]
         theirs = [(w.name, w.shape) for w in op.weights(*before)]
         if mine != theirs:
-            raise OpError(f"the weights of `{self.owner}` do not fit here", str(theirs), str(mine))
+            raise OpError(
+                f"the weights of `{self.owner}` do not fit here",
+                _shapes(theirs),
+                _shapes(mine),
+                "`share` takes the same weights: the input has other channels here",
+                code="share/shape",
+            )
         many = isinstance(outs, tuple)
         index = f.add(
             f.unique(name),

@@ -40,6 +40,7 @@ class Captured:
         inner = Frame(f.session, f.block, env, f.trace)
         inner.span = f.span
         inner.outer = f
+        inner.path = f.path
         own = [inner.add_input(n, t) for n, t in leading]
         for (n, _), r in zip(leading, own, strict=True):
             env[n] = r
@@ -96,6 +97,8 @@ class TrainingPlan(NodePlan):
                 "both cases of `switch: training` must have one type",
                 ", ".join(map(str, graphs[1].output_types)),
                 ", ".join(map(str, graphs[0].output_types)),
+                "`training` chooses at run time, so what follows must fit both",
+                code="switch/types",
             )
         from archgraph.ir.real import Late
 

@@ -11,6 +11,7 @@ from archgraph.ir.types import TensorType, normalize_axis
 from archgraph.ops.base import OpError
 from archgraph.ops.higher import Scan
 from archgraph.ops.transform.batching import batched
+from archgraph.spec.explain import show_value
 from archgraph.spec.frame import Frame
 from archgraph.spec.mapped import Axes, Region, named_refs, sizes_of
 from archgraph.spec.plan import GraphPlan, NodePlan, RefPlan
@@ -97,7 +98,7 @@ class ScanPlan(NodePlan):
         first = next(flatten(walked[0][1]))[1].type
         axis = normalize_axis(dim, first.rank - k)
         if axis is None:
-            raise OpError(f"`dim` {dim} is no axis of {first}")
+            raise OpError(f"`dim` {dim} is no axis of {first}", code="scan/dim", key="dim")
         length = first.shape[k + axis]
         wanted = self.body.refs
         for p in (*self.carry.values(), *self.ys.values()):
@@ -150,7 +151,13 @@ class ScanPlan(NodePlan):
         got = [(s, r.type.dtype, r.type.shape) for s, r in flatten(found)]
         if given != got:
             was, now = (", ".join(str(r.type) for _, r in flatten(v)) for v in (before, found))
-            raise OpError(f"the carried value `{n}` changes its type", was, now or str(found))
+            raise OpError(
+                f"the carried value `{n}` changes its type",
+                was,
+                now or show_value(found),
+                code="scan/carry",
+                key="carry",
+            )
         return found
 
 
@@ -165,7 +172,12 @@ def _sliced(value: Any, axis: int, length: Num) -> Any:
     def one(r: Ref) -> Ref:
         t = r.type
         if axis >= t.rank or t.shape[axis] != length:
-            raise OpError(f"walked values have one length, {length}, along their axis {axis}", found=str(t))
+            raise OpError(
+                f"walked values have one length, {length}, along their axis {axis}",
+                found=str(t),
+                code="scan/length",
+                key="xs",
+            )
         layout = tuple((a - (a > axis), lay) for a, lay in t.layout if a != axis)
         return Ref(r.ref, TensorType(t.dtype, (*t.shape[:axis], *t.shape[axis + 1 :]), layout))
 

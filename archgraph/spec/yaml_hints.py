@@ -134,7 +134,8 @@ def damage_diagnostics(pieces: Sequence[Damage], file: str) -> Iterator[Diagnost
         whole = _source(file, first.mark, last.mark) if balance == 0 else None
         message = "a comma in flow style ends a text" if last is not first else "unbalanced parentheses"
         shown = f": `{quote(clip(whole))}`" if whole else ""
-        yield Diagnostic("yaml/flow", _span(file, first.mark, last.mark), message, hint=f"quote the text{shown}")
+        hint = f"quote the text{shown}" if last is not first else "close the parenthesis, or quote the text"
+        yield Diagnostic("yaml/flow", _span(file, first.mark, last.mark), message, hint=hint)
 
 
 def _empty_diagnostic(piece: Damage, file: str) -> Diagnostic:

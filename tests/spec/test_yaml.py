@@ -188,8 +188,8 @@ def test_quote_is_read_back_by_both(text: str) -> None:
         ("{out: max(a, b)}", (1, 7, 16), 'quote the text: `"max(a, b)"`'),
         ("[clamp(i, 0, 3), x]", (1, 2, 16), 'quote the text: `"clamp(i, 0, 3)"`'),
         ("{a: {k: f(g(x, y), z), p: 1}}", (1, 9, 22), 'quote the text: `"f(g(x, y), z)"`'),
-        ("{a: max(b}", (1, 5, 10), "quote the text"),
-        ("{a: b) c}", (1, 5, 9), "quote the text"),
+        ("{a: max(b}", (1, 5, 10), "close the parenthesis, or quote the text"),
+        ("{a: b) c}", (1, 5, 9), "close the parenthesis, or quote the text"),
     ],
 )
 def test_texts_cut_by_a_comma_are_shown_in_quotes(text: str, place: tuple[int, int, int], advice: str) -> None:

@@ -562,7 +562,7 @@ class OpPlan(NodePlan):
             if v is UNKNOWN:
                 return None
             if v is not None and not isinstance(v, Ref):
-                what = operands[k].name if k < len(operands) else f"{operands[-1].name}` number `{k + 1}"
+                what = operands[k].name if k < len(operands) else f"{operands[-1].name}[{k}]"
                 if is_value(v):
                     raise OpError(f"operand `{what}` is a list; name one of its values, or splice it with `...`")
                 raise OpError(f"operand `{what}` is a number, not a tensor", hint="use `formula`, or `constant`")

@@ -16,7 +16,7 @@ from archgraph.spec.evaluators import Computed, Constant, NamesOnly
 from archgraph.spec.expr import BoolOp, Expr
 from archgraph.spec.loops import LoopPlan
 from archgraph.spec.model import PARAM_TYPES, Block, Input, Local, Param, SpecFile
-from archgraph.spec.plan import GroupPlan, ListPlan, NodePlan, OpPlan, SharePlan, SwitchPlan
+from archgraph.spec.plan import FormulaPlan, GroupPlan, ListPlan, NodePlan, OpPlan, SharePlan, SwitchPlan, ValuePlan
 from archgraph.spec.yaml import YList, YMap, load_yaml, span_of
 
 VERSION: Final = 1
@@ -506,6 +506,10 @@ def _reads_above(plan: NodePlan) -> bool:
     """`takes_above`, looked at closely: a choice takes the value above if one of its cases does."""
     if isinstance(plan, SwitchPlan):
         return plan.given is None and any(map(_reads_above, plan.cases.values()))
+    if isinstance(plan, FormulaPlan):
+        return plan.given is None and "it" in plan.refs
+    if isinstance(plan, ValuePlan):
+        return False
     if isinstance(plan, OpPlan) and isinstance(plan.target, Block) and not plan.target.inputs:
         return False
     return not isinstance(plan, (SharePlan, ListPlan)) and takes_above(plan)
@@ -574,7 +578,7 @@ def _inner_read(plan: GroupPlan, later: list[tuple[str, NodePlan]], outside: fro
 def takes_above(plan: NodePlan) -> bool:
     """Whether a node reads the value above it without naming it."""
     from archgraph.spec.mapped import MappedPlan, VjpPlan
-    from archgraph.spec.plan import ChainPlan, FormulaPlan, ResidualPlan
+    from archgraph.spec.plan import ChainPlan, ResidualPlan
     from archgraph.spec.regions import TrainingPlan
     from archgraph.spec.scan import ScanPlan
     from archgraph.spec.weights import WeightsPlan

@@ -20,11 +20,13 @@ _LOAD = "# load: "
 def text_of(name: str) -> str:
     """Everything that is said about a case in the current folder; an empty text if nothing is wrong.
 
-    Folders are written as a reader of the repository knows them; which libraries there are is left open.
+    Folders are written as a reader of the repository knows them; which libraries and initialisers there are
+    is left open.
     """
     root = str(Path(__file__).parents[2])
     said = _said(name).replace(str(CASES) + "/", "").replace(root + "/", "")
-    return re.sub(r"(?<=one of )blocks/\w+(, blocks/\w+)*", "blocks/…", said)
+    said = re.sub(r"(?<=one of )blocks/\w+(, blocks/\w+)*", "blocks/…", said)
+    return re.sub(r"(?<=an initialiser )\(.*\)", "(…)", said)
 
 
 def _said(name: str) -> str:

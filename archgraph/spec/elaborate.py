@@ -257,7 +257,7 @@ def call_block(
             result = elaborate_block(f, block, bound, given, trace)
         finally:
             session.depth -= 1
-        if len(session.faults) == faults:
+        if result.graph is not None and len(session.faults) == faults:  # a fault seen before is not counted again
             session.memo[memo_key] = result
     if result.graph is None:
         return UNKNOWN

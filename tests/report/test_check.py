@@ -62,3 +62,13 @@ def test_a_library_of_blocks(tmp_path: Path) -> None:
     path.write_text("archgraph: 1\nname: blocks\nblocks:\n  b: {inputs: {x: [B, C]}, graph: {y: relu}}\n")
     found = check_file(path)
     assert (found.ok, found.graphs) == (True, 0)
+
+
+def test_a_fault_met_twice_in_a_block_is_told_in_every_graph(tmp_path: Path) -> None:
+    path = tmp_path / "twice.yaml"
+    graph = "{inputs: {x: [B, 4]}, graph: {a: unit, b: {op: unit, in: x}, y: {formula: a + b}}}"
+    path.write_text(
+        f"archgraph: 1\nname: twice\ngraphs:\n  one: {graph}\n  two: {graph}\n"
+        "blocks:\n  unit: {inputs: {x: [B, C]}, graph: {c: {op: conv2d, out_channels: 3, kernel_size: 1}}}\n"
+    )
+    assert len(archgraph.check(path)) == 1

@@ -391,6 +391,7 @@ FAMILIES: Final = (
     "join",
     "linear",
     "norm",
+    "optical",
     "order",
     "pool",
     "positional",

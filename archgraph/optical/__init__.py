@@ -1,0 +1,1 @@
+"""A functional 4f optical system: devices, simulated convolution, time and energy of whole architectures."""

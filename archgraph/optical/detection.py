@@ -23,7 +23,8 @@ def quantise(x: Tensor, bits: int | None, full: Tensor | float) -> Tensor:
     # A plane without any light stays dark.
     full = torch.as_tensor(full, dtype=x.dtype, device=x.device).clamp_min(torch.finfo(x.dtype).tiny)
     levels = torch.round((x / full).clamp(0, 1) * steps) / steps * full
-    return x + (levels - x).detach()
+    exact: Tensor = (levels - x).detach()
+    return x + exact
 
 
 def quantise_complex(z: Tensor, bits: int) -> Tensor:
@@ -49,6 +50,11 @@ class _Root(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         (y,) = ctx.saved_tensors
         return grads[0] / (2 * y.clamp_min(ctx.floor)), None
+
+
+def _root(x: Tensor, floor: float) -> Tensor:
+    found: Tensor = _Root.apply(x, floor)  # type: ignore[no-untyped-call]  # torch does not type it
+    return found
 
 
 def detect(amplitude: Tensor, device: Device, full: Tensor | float) -> Tensor:
@@ -78,7 +84,7 @@ def detect(amplitude: Tensor, device: Device, full: Tensor | float) -> Tensor:
     signal = quantise(signal, device.camera_bits, 1.0)
     if device.detector == "intensity":
         least = 0.5 / (2**device.camera_bits - 1) if device.camera_bits is not None else 1e-12
-        signal = _Root.apply(signal, least**0.5)
+        signal = _root(signal, least**0.5)
     return signal * full
 
 

@@ -201,12 +201,11 @@ def load_device(text: str) -> Device:
     if not path.is_file():
         near = did_you_mean(name, list(shipped_devices()))
         hint = f"did you mean `{near}`?" if near else "a shipped one, or the path of a .yaml file"
-        raise SpecError(
-            [Diagnostic("device/unknown", None, f"no device `{name}`", expected=", ".join(shipped_devices()), hint=hint)]
-        )
+        known = ", ".join(shipped_devices())
+        raise SpecError(Diagnostic("device/unknown", None, f"no device `{name}`", expected=known, hint=hint))
     raw = load_yaml(read_source(path), str(path))
     if not isinstance(raw, YMap):
-        raise SpecError([Diagnostic("device/form", Span(str(path), 1, 1), "a device is a mapping from keys to values")])
+        raise SpecError(Diagnostic("device/form", Span(str(path), 1, 1), "a device is a mapping from keys to values"))
     found = replace(Device(name=path.stem), **dict(_checked(raw)))
     if changes:
         found = replace(found, **dict(_overrides(changes, text)))
@@ -223,7 +222,7 @@ def _checked(raw: YMap) -> Iterator[tuple[str, Any]]:
         except ValueError as error:
             faults.append(Diagnostic("device/value", span_of(raw, key, key=str(key) not in _NAMES), str(error)))
     if faults:
-        raise SpecError(faults)
+        raise SpecError(*faults)
 
 
 def _overrides(text: str, whole: str) -> Iterator[tuple[str, Any]]:
@@ -234,7 +233,7 @@ def _overrides(text: str, whole: str) -> Iterator[tuple[str, Any]]:
                 raise ValueError(f"`{part}` changes nothing: write key=value")
             yield key.strip(), _value(key.strip(), _scalar(value.strip()))
         except ValueError as error:
-            raise SpecError([Diagnostic("device/value", None, f"in `{whole}`: {error}")]) from None
+            raise SpecError(Diagnostic("device/value", None, f"in `{whole}`: {error}")) from None
 
 
 def _scalar(text: str) -> Any:

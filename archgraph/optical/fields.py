@@ -53,7 +53,7 @@ class Kernels:
         self.weight = spread(weight, dilation)
         self.size = fast_length(height), fast_length(width)
         self.shape = height - self.weight.shape[2] + 1, width - self.weight.shape[3] + 1
-        self.transfer = torch.fft.rfft2(self.weight.flip(-2, -1).float(), self.size)
+        self.transfer = torch.fft.rfft2(_wide(self.weight).flip(-2, -1), self.size)
         if bits is not None:
             from archgraph.optical.detection import quantise_complex
 
@@ -63,6 +63,11 @@ class Kernels:
         """What the windows see: the last axes of a plane cut to the output."""
         kh, kw = self.weight.shape[2:]
         return plane[..., kh - 1 : kh - 1 + self.shape[0], kw - 1 : kw - 1 + self.shape[1]]
+
+
+def _wide(x: Tensor) -> Tensor:
+    """Transforms are taken in single precision at least."""
+    return x if x.dtype in (torch.float32, torch.float64) else x.float()
 
 
 def spread(weight: Tensor, dilation: tuple[int, int]) -> Tensor:
@@ -96,7 +101,7 @@ def convolve(
     """
     x = F.pad(x, (*pads[1], *pads[0]))
     kernels = Kernels(weight, x.shape[2], x.shape[3], dilation)
-    spectrum = torch.fft.rfft2(x.float(), kernels.size)
+    spectrum = torch.fft.rfft2(_wide(x), kernels.size)
     b, c = spectrum.shape[:2]
     o = weight.shape[0]
     # One product of matrices [B, C_in/g] x [C_in/g, C_out/g] for each frequency and group.
@@ -136,7 +141,7 @@ def pair_fields(
         Together all output channels, in order.
     """
     x = F.pad(x, (*pads[1], *pads[0]))
-    b, c, h, w = x.shape
+    b, _, h, w = x.shape
     o, per_group = weight.shape[:2]
     single = coherent or per_group == 1
     if method == "auto":
@@ -146,7 +151,7 @@ def pair_fields(
     if groups > 1 and (method == "direct" or step >= o):
         step = o
     kernels = Kernels(weight, h, w, dilation, fourier_bits) if method == "fft" else None
-    spectrum = torch.fft.rfft2(x.float(), kernels.size) if kernels is not None else x
+    spectrum = torch.fft.rfft2(_wide(x), kernels.size) if kernels is not None else x
     for first in range(0, o, step):
         some = slice(first, min(first + step, o))
         if kernels is None:

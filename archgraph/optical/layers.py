@@ -129,11 +129,19 @@ class OpticalConv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         device = load_device(self.device_profile)
         return optical_conv2d(
-            input, self.weight, self.bias, device, _both(self.padding), self.stride, self.dilation, self.groups
+            input,
+            self.weight,
+            self.bias,
+            device,
+            _both(self.padding),
+            _two(self.stride),
+            _two(self.dilation),
+            self.groups,
         )
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, device_profile={self.device_profile!r}"
+        torchs: str = super().extra_repr()  # type: ignore[no-untyped-call]  # torch does not type it
+        return f"{torchs}, device_profile={self.device_profile!r}"
 
 
 class OpticalConvTranspose2d(nn.ConvTranspose2d):
@@ -145,20 +153,22 @@ class OpticalConvTranspose2d(nn.ConvTranspose2d):
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         device = load_device(self.device_profile)
-        (sh, sw), (dh, dw) = self.stride, self.dilation
         b, c, h, w = input.shape
+        sh, sw = self.stride
         wide = input.new_zeros(b, c, (h - 1) * sh + 1, (w - 1) * sw + 1)
         wide[:, :, ::sh, ::sw] = input
         per_group, kh, kw = self.weight.shape[1:]
-        weight = self.weight.reshape(self.groups, -1, per_group, kh, kw).transpose(1, 2).reshape(-1, c // self.groups, kh, kw)
-        ph, pw = (d * (k - 1) - p for d, k, p in zip(self.dilation, (kh, kw), self.padding, strict=True))
-        eh, ew = self.output_padding
-        cut = F.pad(wide, (min(pw, 0), min(pw, 0) + min(ew, 0), min(ph, 0), min(ph, 0)))
-        pads = ((max(ph, 0), max(ph, 0) + eh), (max(pw, 0), max(pw, 0) + ew))
-        return optical_conv2d(cut, weight.flip(-2, -1), self.bias, device, pads, (1, 1), (dh, dw), self.groups)
+        by_group = self.weight.reshape(self.groups, -1, per_group, kh, kw).transpose(1, 2)
+        weight = by_group.reshape(-1, c // self.groups, kh, kw).flip(-2, -1)
+        around = [d * (k - 1) - p for d, k, p in zip(_two(self.dilation), (kh, kw), _two(self.padding), strict=True)]
+        # A padding of more than the kernel's reach cuts from the input instead.
+        cut = F.pad(wide, [min(around[1], 0)] * 2 + [min(around[0], 0)] * 2)
+        pads = tuple((max(n, 0), max(n, 0) + extra) for n, extra in zip(around, self.output_padding, strict=True))
+        return optical_conv2d(cut, weight, self.bias, device, _two(pads), (1, 1), _two(self.dilation), self.groups)
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, device_profile={self.device_profile!r}"
+        torchs: str = super().extra_repr()  # type: ignore[no-untyped-call]  # torch does not type it
+        return f"{torchs}, device_profile={self.device_profile!r}"
 
 
 class OpticalLinear(nn.Linear):
@@ -194,9 +204,15 @@ def plane_rows(features: int) -> int:
     return next(r for r in range(isqrt(features), 0, -1) if features % r == 0)
 
 
+def _two(values: Any) -> tuple[Any, Any]:
+    """A pair of torch's, which it types as a tuple of any length."""
+    first, second = values
+    return first, second
+
+
 def _both(padding: Any) -> Pads:
     """Padding of torch's modules as elements before and after."""
-    return tuple((p, p) for p in padding)  # type: ignore[return-value]
+    return _two([(p, p) for p in padding])
 
 
 def set_device(model: nn.Module, text: str) -> int:
@@ -206,3 +222,37 @@ def set_device(model: nn.Module, text: str) -> int:
     for layer in layers:
         layer.device_profile = text
     return len(layers)
+
+
+def optical_twin(module: nn.Module, device: str) -> nn.Module | None:
+    """The optical layer with a layer's own parameters; None for what a 4f system does not compute.
+
+    Raises
+    ------
+    ValueError
+        For padding that is not darkness.
+    """
+    made: nn.Module
+    if type(module) is nn.Linear:
+        made = OpticalLinear(module.in_features, module.out_features, module.bias is not None, device_profile=device)
+    elif type(module) in (nn.Conv2d, nn.ConvTranspose2d):
+        assert isinstance(module, (nn.Conv2d, nn.ConvTranspose2d))
+        cls = OpticalConv2d if type(module) is nn.Conv2d else OpticalConvTranspose2d
+        extra = {"output_padding": module.output_padding} if cls is OpticalConvTranspose2d else {}
+        made = cls(
+            module.in_channels,
+            module.out_channels,
+            module.kernel_size,
+            stride=module.stride,
+            padding=module.padding,
+            dilation=module.dilation,
+            groups=module.groups,
+            bias=module.bias is not None,
+            padding_mode=module.padding_mode,
+            device_profile=device,
+            **extra,
+        )
+    else:
+        return None
+    made._parameters.update(module._parameters)
+    return made.train(module.training)

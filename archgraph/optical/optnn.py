@@ -60,4 +60,5 @@ def _amplitude(image: Tensor, kernel: Tensor, side: int, n: int) -> Tensor:
     plane = torch.fft.ifft2(torch.fft.fft2(image)[:, None] * torch.fft.fft2(used))
     reversed_ = plane.flip(-2, -1).roll((1, 1), (-2, -1))
     first = 2 * MARGIN + max(0, (side - n - 2 * MARGIN) // 2)
-    return torch.fft.fftshift(reversed_.abs())[..., first : first + n, first : first + n].sum(2)
+    shifted: Tensor = torch.fft.fftshift(reversed_.abs())
+    return shifted[..., first : first + n, first : first + n].sum(2)

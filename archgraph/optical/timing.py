@@ -148,12 +148,12 @@ def _tile(op: Conv1d | Conv2d | ConvTranspose2d, size: tuple[Num, ...]) -> tuple
     """A plane with the zeros to its neighbour."""
     if isinstance(op, ConvTranspose2d):
         tile = [
-            (n - 1) * s + 1 + max(0, d * (k - 1) - p)
+            (n - 1) * s + 1 + dmax(0, d * (k - 1) - p)
             for n, s, d, k, p in zip(size, op.stride, op.dilation, op.kernel_size, op.padding, strict=True)
         ]
     elif op.padding == "same":
         tile = [n + d * (k - 1) - d * (k - 1) // 2 for n, d, k in zip(size, op.dilation, op.kernel_size, strict=True)]
-    elif op.padding == "valid":
+    elif isinstance(op.padding, str):
         tile = list(size)
     else:
         tile = [n + p for n, p in zip(size, op.padding, strict=True)]
@@ -209,9 +209,7 @@ class Timing:
         """Joules of one batch, by what takes them."""
         d = self.device
         frames = _known(self.frames)
-        changes = sum(
-            d.passes * _known(layer.calls) * _known(layer.kernels) * d.subframes for layer in self.layers
-        )
+        changes = sum(d.passes * _known(layer.calls) * _known(layer.kernels) * d.subframes for layer in self.layers)
         pixels = d.width * d.height
         return {
             "laser": frames * d.laser_power / d.frame_rate,

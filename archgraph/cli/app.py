@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from archgraph.cli import build, check, draw, dump, ops, parity, report, specs, verify
+from archgraph.cli import build, check, draw, dump, ops, optical, parity, report, specs, verify
 
 
 class Commands(TyperGroup):
@@ -71,3 +71,5 @@ for command in (
     verify.verify,
 ):
     app.command()(command)
+
+app.add_typer(optical.app)

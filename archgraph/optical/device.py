@@ -6,7 +6,7 @@ A device is named by a text: a shipped profile or the path of a file, and change
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
@@ -172,6 +172,11 @@ class Device:
         wells = self.width * self.height * (self.full_well or 0.0)
         return wells * photon * self.frame_rate / (self.quantum_efficiency * self.throughput)
 
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, and what follows from them."""
+        own = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {**own, "passes": self.passes, "subframes": self.subframes, "frame_rate": self.frame_rate}
+
     def with_(self, **changes: Any) -> Device:
         """A copy with some fields changed."""
         return replace(self, **changes)
@@ -281,5 +286,3 @@ _POSITIVE: Final = frozenset(
     {"wavelength", "focal_length", "aperture", "input_rate", "kernel_rate", "camera_rate", "full_scale", "full_well"}
     | {"quantum_efficiency", "throughput"}
 )
-
-Settings = Mapping[str, Any]

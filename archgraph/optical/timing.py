@@ -7,20 +7,26 @@ need no zeros between them; padded ones are as far apart as the padding is wide,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from archgraph.analysis.cost import in_types, op_cost
+from archgraph.analysis.sizes import BATCH, default_sizes, with_sizes
 from archgraph.ir.diagnostics import Diagnostic, SpecError
 from archgraph.ir.dim import Dim, Num, ceildiv, dmax, prod
 from archgraph.ir.graph import Graph, Node
+from archgraph.ir.types import TensorType
 from archgraph.ops.attention import ScaledDotProductAttention
 from archgraph.ops.conv import Conv1d, Conv2d, ConvTranspose2d
 from archgraph.ops.higher import Scan
 from archgraph.ops.linear import Linear
 from archgraph.optical.device import Device
 
-__all__ = ["Layer", "Timing", "optical_layers", "timing"]
+if TYPE_CHECKING:
+    from archgraph.spec.load import Spec
+
+__all__ = ["Layer", "Timing", "optical_layers", "spec_timing", "timing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +229,7 @@ class Timing:
 
 
 def timing(graph: Graph, device: Device) -> Timing:
-    """Frames, time and energy of one evaluation of a graph; its batch is the first axis of its first input.
+    """Frames, time and energy of one evaluation of a graph; its batch is the first axis of the first input.
 
     Raises
     ------
@@ -235,6 +241,32 @@ def timing(graph: Graph, device: Device) -> Timing:
         layer.tiles(device)
     shape = graph.inputs[0][1].shape if graph.inputs else ()
     return Timing(layers, device, shape[0] if shape else 1)
+
+
+def spec_timing(
+    spec: Spec, device: Device, graph: str | None = None, at: Mapping[str, Any] | None = None, batch: Num = 1
+) -> Timing:
+    """`timing` of a spec at its own example sizes, or those given, for a batch.
+
+    Raises
+    ------
+    SpecError
+        With every fault of the spec, or if a layer does not fit the device.
+    """
+    sizes = default_sizes(spec, graph, at)
+    inputs = spec.block(graph).inputs
+    for name, shape in sizes.items():
+        head = inputs[name].pattern.axes[:1]
+        if name not in (at or {}) and head and head[0].kind == "name" and head[0].name.lower() in BATCH:
+            sizes[name] = [_of(s, batch) for s in shape] if inputs[name].is_list else _of(shape, batch)
+    return timing(with_sizes(spec, graph, at).graph(graph, sizes), device)
+
+
+def _of(shape: Any, batch: Num) -> Any:
+    """A shape or type with another batch."""
+    if isinstance(shape, TensorType):
+        return shape.with_shape(batch, *shape.shape[1:])
+    return [batch, *shape[1:]]
 
 
 def _known(n: Num) -> int:

@@ -26,7 +26,7 @@ from archgraph.ir.types import TensorType
 from archgraph.ops.base import AttributeValueError, Op, OpError, check_operands, get_op
 from archgraph.ops.higher import Regional
 from archgraph.ops.verify import VerifyError, verify
-from archgraph.spec.elaborate import file_scope, root_tensor
+from archgraph.spec.elaborate import file_scope, root_tensor, symbols_of
 from archgraph.spec.explain import Call
 from archgraph.spec.expr import Expr, Name, walk
 from archgraph.spec.expr import compile as compile_expr
@@ -70,8 +70,8 @@ def declare_closed(block: Block, raw: YMap, faults: Collector) -> None:
 
 def spellings(raw: Any) -> dict[str, str] | None:
     """Names by their spelling in the file: a list of them, or a mapping where these differ; None if it is neither."""
-    if isinstance(raw, Mapping):
-        return {str(k): str(v) for k, v in raw.items()}
+    if isinstance(raw, Mapping) and all(isinstance(v, str) for v in raw.values()):
+        return {str(k): v for k, v in raw.items()}
     if isinstance(raw, list) and all(isinstance(v, str) for v in raw):
         return {v: v for v in raw}
     return None
@@ -366,7 +366,7 @@ def closed_graph(f: Frame, block: Block, name: str) -> Graph | None:
     """The typed graph of a block of a closed file, made once for the values of the file's symbols; None if it fails."""
     session = f.session
     scope = file_scope(session, block.file)
-    symbols = tuple((s, f.env.get(s, scope.get(s))) for s in block.file.symbols)
+    symbols = tuple((s, f.env.get(s, scope.get(s, n))) for s, n in symbols_of(block.file).items())
     key = ("closed", block, symbols)
     if key in session.memo:
         known: Graph | None = session.memo[key]

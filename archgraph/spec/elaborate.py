@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from archgraph.ir.diagnostics import Span, did_you_mean
-from archgraph.ir.dim import Cond, Dim, sym
+from archgraph.ir.dim import Cond, Dim, Num, sym
 from archgraph.ir.graph import Graph, Node
 from archgraph.ir.real import Late, Real, free
 from archgraph.ir.types import TensorType
@@ -542,7 +542,7 @@ def elaborate_root(
                 waiting.append(x)
         session.memo["scopes"] = {file: dict(env)}
         if file.symbols and not at:
-            env.update((spelling, sym(name)) for spelling, name in file.symbols.items())
+            env.update(symbols_of(file))
         first: Any = None
         for i in block.inputs.values():
             f.span = i.span
@@ -559,8 +559,8 @@ def elaborate_root(
             env[i.name] = value
             f.taken.add(i.name)
             first = value if first is None else first
-        for spelling, name in file.symbols.items():
-            env.setdefault(spelling, sym(name))
+        for spelling, size in symbols_of(file).items():
+            env.setdefault(spelling, size)
         if block.closed is not None:
             from archgraph.spec.closed import open_frame
 
@@ -608,6 +608,11 @@ def _root_input(f: Frame, i: Input, given: Any) -> Any:
         bind_element(f, columns, None)
         return values
     return root_tensor(f, i, given, i.called, i.name)
+
+
+def symbols_of(file: SpecFile) -> dict[str, Num]:
+    """The file's symbols as they stand: a number, where the file fixes one."""
+    return {spelling: sym(size) if isinstance(size, str) else size for spelling, size in file.symbols.items()}
 
 
 def root_tensor(f: Frame, i: Input, shape: Any, path: str, prefix: str) -> Ref:

@@ -260,8 +260,8 @@ class SpecFile:
         self.plugins: tuple[str, ...] = ()
         #: A typed graph as it is, written by `archgraph.spec.dump`; nothing in it is elaborated.
         self.closed = False
-        #: Sizes that every body may name: spelling in the file → symbol.
-        self.symbols: dict[str, str] = {}
+        #: Sizes that every body may name: spelling in the file → symbol, or the number that it is fixed to.
+        self.symbols: dict[str, str | int] = {}
 
     def find(self, name: str) -> Block | None:
         """The block or graph that a name in this file stands for."""

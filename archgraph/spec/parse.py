@@ -96,10 +96,7 @@ class Parser:
         file.plugins = tuple(self._names("plugins"))
         self._plugins(file.plugins)
         file.closed = tree.get("closed") is True
-        symbols = spellings(tree.get("symbols", []))
-        if symbols is None:
-            self.faults.error("symbols/form", span_of(tree, "symbols"), "`symbols` is a list of names")
-        file.symbols = symbols or {}
+        file.symbols = self._symbols(tree.get("symbols", []))
         scratch = Block("", file, None, root=True)
         if "params" in tree:
             file.params = self.params(tree["params"], tree, scratch)
@@ -140,6 +137,16 @@ class Parser:
         file.claims = tree.get("claims")
         file.reference = tree.get("reference")
         return file
+
+    def _symbols(self, raw: Any) -> dict[str, str | int]:
+        """Symbols by their spelling; a whole number fixes the size."""
+        table = raw if isinstance(raw, YMap) else {}
+        fixed = {str(k): v for k, v in table.items() if type(v) is int and v > 0}
+        named = spellings({k: v for k, v in table.items() if k not in fixed} if isinstance(raw, YMap) else raw)
+        if named is None:
+            at = span_of(self.tree, "symbols")
+            self.faults.error("symbols/form", at, "`symbols` is a list of names, or a mapping from names to sizes")
+        return {**(named or {}), **fixed}
 
     def _text(self, key: str) -> str | None:
         value = self.tree.get(key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
@@ -23,6 +23,7 @@ from archgraph.ops.kinds import (
     OptionalKind,
     WordKind,
 )
+from tests.properties.recipes import RECIPES
 
 MAX_NUMEL = 2**14
 ATTEMPTS = 6
@@ -46,7 +47,7 @@ class Checked:
 
 def drawable() -> list[str]:
     """Names of the ops that graphs are drawn from."""
-    return sorted(name for name, op in all_ops().items() if not op.undrawable)
+    return sorted(name for name, op in all_ops().items() if not op.undrawable or name in RECIPES)
 
 
 def by_kind(draw: Any, kind: Kind) -> Any:
@@ -112,6 +113,13 @@ def fits(op: type[Op], k: int, t: TensorType) -> bool:
     return True
 
 
+class Value(NamedTuple):
+    """A value of a graph that grows."""
+
+    ref: ValueRef
+    type: TensorType
+
+
 class Builder:
     """A graph that grows node by node."""
 
@@ -128,6 +136,11 @@ class Builder:
 
     def grow(self, draw: Any, name: str) -> bool:
         """Try to add an op on values at hand, or on new inputs where none fits."""
+        if name in RECIPES:
+            RECIPES[name](draw, self)
+            tried[name] += 1
+            accepted[name] += 1
+            return True
         op = all_ops()[name]
         refs: list[ValueRef | None] = []
         types: list[TensorType | None] = []
@@ -163,6 +176,22 @@ class Builder:
             return False
         self.nodes.append(Node(f"{name}_{len(self.nodes)}", instance, tuple(refs), outs))
         return True
+
+    def new(self, t: TensorType) -> Value:
+        """A further input."""
+        self.inputs.append((f"x{len(self.inputs)}", t))
+        return Value((-1, len(self.inputs) - 1), t)
+
+    def apply(self, name: str, attrs: dict[str, Any], *operands: Value | None) -> tuple[Value, ...]:
+        """A node; what does not fit is the recipe's mistake."""
+        op = all_ops()[name].from_mapping(attrs)
+        types = tuple(None if v is None else v.type for v in operands)
+        check_operands(type(op), types)
+        outs = op.infer(Checked(), *types)
+        outs = outs if isinstance(outs, tuple) else (outs,)
+        k = len(self.nodes)
+        self.nodes.append(Node(f"{name}_{k}", op, tuple(None if v is None else v.ref for v in operands), outs))
+        return tuple(Value((k, n), t) for n, t in enumerate(outs))
 
     def take(self, draw: Any, op: type[Op], k: int, o: Operand, wanted: TensorType) -> tuple[ValueRef, TensorType]:
         """A value for an operand: one of the wanted type, for the first operand any that fits, or a new input."""

@@ -13,11 +13,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from archgraph.analysis.cost import totals
 from archgraph.ir.canon import canonical_hash
-from archgraph.ir.dim import evaluate, sym
+from archgraph.ir.dim import SymbolicTruth, evaluate, sym
 from archgraph.ir.graph import Graph, Node
 from archgraph.ir.types import TensorType
 from archgraph.lower.fx import build
+from archgraph.ops.base import all_ops
+from archgraph.ops.verify import verify
 from archgraph.spec.load import loads
+from tests.ir.graph_strategies import graphs as hierarchical
 from tests.properties import strategies as draws
 
 DTYPES = {
@@ -33,8 +36,6 @@ DTYPES = {
     "uint8": torch.uint8,
     "bool": torch.bool,
 }
-#: Ops whose contractions torch's counter does not see, or counts by another convention.
-UNSEEN = {"bilinear", "outer"}
 several = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
@@ -76,30 +77,46 @@ def test_params_are_those_of_the_model(graph: Graph) -> None:
 @several
 @given(draws.graphs())
 def test_macs_are_those_of_the_counter(graph: Graph) -> None:
-    ops = {node.op.op_name for g in graph.graphs() for node in g.nodes if node.op is not None}
-    if ops & UNSEEN:
-        return
+    """Equal, but for contractions of which the counter is known to miss some (`tests/ops` holds each case)."""
     model = build(graph, device="meta", init=False).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(*[t.to("meta") for t in inputs(graph)])
     ours, theirs = totals(graph).macs, counter.get_total_flops() // 2
-    if ours != theirs:
-        # the counter skips contractions that torch turns into products: vectors and axes of size 1
-        assert _has_thin_contraction(graph), f"{ours} counted, {theirs} by torch"
+    missed, by_path = uncounted(graph)
+    if not by_path:
+        assert ours - missed <= theirs <= ours
 
 
-def _has_thin_contraction(graph: Graph) -> bool:
+def uncounted(graph: Graph) -> tuple[int, bool]:
+    """MACs that torch may not count, and whether it may count more by the path that it picks.
+
+    It counts nothing for `bilinear` and `outer`, for products with a vector, and where an axis of size 1 makes a
+    contraction a product; an einsum of three operands depends on the order, one with a trace sums first.
+    """
+    missed, by_path = 0, False
     for g in graph.graphs():
         for node in g.nodes:
-            if node.op is None or node.op.op_name not in ("einsum", "matmul"):
-                continue
-            for r in node.inputs:
-                shape = g.type_of(r).shape if r is not None else ()
-                if len(shape) < 2 or 1 in shape:
-                    return True
-            if node.op.op_name == "einsum":
-                return True  # three operands and traces depend on the path that torch picks
-    return False
+            if node.op is None:
+                below, paths = uncounted(node.callee)
+                missed, by_path = missed + below * node.count, by_path or paths
+            elif thin(g, node):
+                types = tuple(None if r is None else g.type_of(r) for r in node.inputs)
+                missed += node.op.cost(types, node.types).macs
+            by_path = by_path or (node.op is not None and node.op.op_name == "einsum" and len(node.inputs) > 2)
+    return missed, by_path
+
+
+def thin(graph: Graph, node: Node) -> bool:
+    """Whether torch may compute a contraction without one."""
+    if node.op.op_name in ("bilinear", "outer"):
+        return True
+    if node.op.op_name not in ("einsum", "matmul", "linear"):
+        return False
+    shapes = [graph.type_of(r).shape for r in node.inputs if r is not None]
+    repeats = node.op.op_name == "einsum" and any(
+        len(set(w)) < len(w) for w in node.op.pattern.split("->")[0].replace(",", " , ").split(" , ")
+    )
+    return repeats or any(len(s) < 2 or 1 in s for s in shapes)
 
 
 @several
@@ -143,6 +160,10 @@ def shuffled(graph: Graph, rng: random.Random) -> Graph:
     return Graph("other", tuple((f"a{k}", t) for k, (_, t) in enumerate(graph.inputs)), tuple(nodes), outs)
 
 
+class Pinned(Exception):
+    """An attribute holds for the size that the axis had, not for any."""
+
+
 class Recorded:
     """A context that keeps undecided conditions."""
 
@@ -150,46 +171,88 @@ class Recorded:
         self.conditions: list[Any] = []
 
     def require(self, cond: Any, why: str) -> None:
-        assert cond is not False, why
+        if cond is False:
+            raise Pinned(why)
         if cond is not True:
             self.conditions.append(cond)
 
 
 @several
-@given(draws.graphs(max_nodes=3))
-def test_closed_forms_hold_for_the_sizes(graph: Graph) -> None:
-    """The batch axis of every input as a symbol: types and costs, evaluated, are those of the integers."""
-    if any(t.shape[0] != graph.input_types[0].shape[0] for t in graph.input_types):
-        return
-    batch = graph.input_types[0].shape[0]
+@given(draws.graphs(max_nodes=3), st.data())
+def test_closed_forms_hold_for_the_sizes(graph: Graph, data: st.DataObject) -> None:
+    """All axes of one size as a symbol: types, costs and conditions, evaluated, are those of the integers."""
     flat = graph.nodes[0].callee if len(graph.nodes) == 1 and graph.nodes[0].is_call else graph
-    symbolic = symbolised(flat, Recorded())
+    size = data.draw(st.sampled_from(sorted({d for t in flat.input_types for d in t.shape})))
+    found = Recorded()
+    symbolic = symbolised(flat, size, found)
     if symbolic is None:
         return
-    env = {"B": batch}
+    env = {"S": size}
+    assert all(cond.evaluate(env) for cond in found.conditions)
     for ours, theirs in zip(symbolic.output_types, flat.output_types, strict=True):
+        assert ours.dtype == theirs.dtype
         assert tuple(evaluate(d, env) for d in ours.shape) == theirs.shape
     a, b = totals(symbolic), totals(flat)
-    for name in ("params", "macs", "elementwise"):
+    for name in ("params", "buffers", "macs", "elementwise"):
         assert evaluate(getattr(a, name), env) == getattr(b, name), name
 
 
-def symbolised(graph: Graph, cx: Recorded) -> Graph | None:
-    """The graph typed again with ``B`` for the first axis of its inputs; None where an attribute pins the batch."""
+def symbolised(graph: Graph, size: int, cx: Recorded) -> Graph | None:
+    """The graph typed again with ``S`` for every input axis of a size; None where an attribute pins the size."""
     from archgraph.ops.base import OpError
 
-    ins = tuple((n, TensorType(t.dtype, (sym("B"), *t.shape[1:]))) for n, t in graph.inputs)
+    ins = tuple((n, TensorType(t.dtype, tuple(sym("S") if d == size else d for d in t.shape))) for n, t in graph.inputs)
     nodes: list[Node] = []
-    typed = Graph(graph.name, ins, (), ())
     for node in graph.nodes:
         typed = Graph(graph.name, ins, tuple(nodes), ())
         types = tuple(None if r is None else typed.type_of(r) for r in node.inputs)
         try:
             outs = node.op.infer(cx, *types)  # type: ignore[union-attr]
-        except (OpError, AssertionError, TypeError):
+        except (OpError, Pinned, SymbolicTruth):
             return None
         nodes.append(node.replace(types=outs if isinstance(outs, tuple) else (outs,)))
     return Graph(graph.name, ins, tuple(nodes), graph.outputs)
+
+
+@st.composite
+def hierarchies(draw: Any) -> Graph:
+    """A graph with calls, chains, regions, late values, shared and given weights, its symbols fixed."""
+    from archgraph.spec.dump import dump
+    from archgraph.spec.yaml import load_yaml
+    from archgraph.spec.yaml_dump import dump_yaml
+
+    tree = load_yaml(dump(draw(hierarchical())))
+    sizes = {"B": 2, "N": 3, "C": 8, "D": 2}
+    symbols = tree.get("symbols", [])
+    if symbols:
+        names = symbols if isinstance(symbols, dict) else {n: n for n in symbols}
+        tree["symbols"] = {spelling: sizes[name] for spelling, name in names.items()}
+    graph = loads(dump_yaml(tree)).graph()
+    ins = tuple((f"x{k}", t) for k, (_, t) in enumerate(graph.inputs))  # dotted names stand for lists and records
+    return graph.replace(inputs=ins, outputs=tuple((f"y{k}", r) for k, (_, r) in enumerate(graph.outputs)))
+
+
+@several
+@given(hierarchies())
+def test_hierarchies_run_as_inferred(graph: Graph) -> None:
+    """Shapes, params and MACs where weights are shared or given, turns repeat, and regions run."""
+    verify(graph)
+    model = build(graph, seed=0).eval()
+    cost = totals(graph)
+    assert cost.params == sum(p.numel() for p in model.parameters())
+    with torch.no_grad():
+        found = outputs(model(*inputs(graph)), graph)
+    assert [(tuple(v.shape), v.dtype) for v in found] == [(t.shape, DTYPES[t.dtype]) for t in graph.output_types]
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        build(graph, device="meta", init=False).eval()(*[t.to("meta") for t in inputs(graph)])
+    assert counter.get_total_flops() // 2 == cost.macs
+
+
+def test_every_op_is_drawn() -> None:
+    """By hints, by a recipe, or with the regions, shared and given weights of `tests.ir.graph_strategies`."""
+    elsewhere = {"get_weight", "scan", "switch_training"}
+    assert set(all_ops()) == set(draws.drawable()) | elsewhere
+    assert not elsewhere & set(draws.drawable())
 
 
 @pytest.mark.parametrize("name", draws.drawable())
@@ -204,4 +267,4 @@ def test_draws_of_an_op_are_mostly_accepted(name: str) -> None:
 
     collect()
     tried, accepted = draws.tried[name] - before[0], draws.accepted[name] - before[1]
-    assert accepted >= 0.8 * tried, f"{accepted} of {tried}"
+    assert accepted >= max(10, 0.8 * tried), f"{accepted} of {tried}"

@@ -39,6 +39,10 @@ class Side(NamedTuple):
         return tuple(name for group in self.groups for name in group)
 
 
+MAX_PATTERN: Final = 1000
+"""Characters of one side of a pattern."""
+
+
 def parse_side(text: str, pattern: str, brackets: bool = False, start: int = 0) -> Side:
     """Parse one operand of ``pattern``; numbers are made distinct from the ``start``-th on.
 
@@ -53,6 +57,8 @@ def parse_side(text: str, pattern: str, brackets: bool = False, start: int = 0) 
     inside: list[str] | None = None
     marking = False
     at = 0
+    if len(text) > MAX_PATTERN:
+        wrong(f"{text[:40]}…", f"longer than {MAX_PATTERN} characters")
     text = text.rstrip()
     while at < len(text):
         found = _TOKEN.match(text, at)

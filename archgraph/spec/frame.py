@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MAX_TURNS: Final = 4096
 MAX_NODES: Final = 1_000_000
+MAX_MADE: Final = 100_000
 MAX_DEPTH: Final = 64
 MAX_MEMO: Final = 20_000
 
@@ -46,11 +47,14 @@ class Session:
         self.reported: set[Any] = set()
         self.trials = 0
         self.depth = 0
+        #: Nodes made in this elaboration; those of a shared graph once.
+        self.made = 0
 
     def begin(self) -> None:
         """Forget the faults of the last elaboration; bound the memo."""
         self.faults = Collector()
         self.reported.clear()
+        self.made = 0
         self.trials = 0
         self.depth = 0
         if len(self.memo) > MAX_MEMO:
@@ -165,8 +169,11 @@ class Frame:
         nodes = self.nodes
         nodes.append(node)
         self.total += node_size(node) if node.callees else 1
-        if self.total > MAX_NODES:
-            raise TooLarge(f"the spec unrolls to more than {MAX_NODES:,} nodes", self.span)
+        session = self.session
+        session.made += 1
+        if self.total > MAX_NODES or session.made > MAX_MADE:
+            most = f"{MAX_NODES:,} nodes" if self.total > MAX_NODES else f"{MAX_MADE:,} different nodes"
+            raise TooLarge(f"the spec unrolls to more than {most}", self.span)
         return len(nodes) - 1
 
     def refs(self, index: int) -> tuple[Ref, ...]:

@@ -28,7 +28,10 @@ class OpRef:
     def __init__(self, target: Any, attrs: tuple[tuple[str, Any], ...] = ()) -> None:
         self.target = target
         self.attrs = attrs
-        self._hash = hash((id(target), attrs))
+        try:
+            self._hash = hash((id(target), attrs))
+        except TypeError:  # a mapping among the values
+            self._hash = hash((id(target), str(attrs)))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, OpRef) and self.target is other.target and self.attrs == other.attrs
@@ -232,6 +235,7 @@ class SpecFile:
         "reference",
         "requires",
         "rewrite",
+        "single",
         "summary",
         "symbols",
         "tree",
@@ -251,6 +255,8 @@ class SpecFile:
         self.variants: dict[str, Mapping[Any, Any]] = {}
         self.blocks: dict[str, Block] = {}
         self.graphs: dict[str, Block] = {}
+        #: Whether it has one ``graph``, which bears the file's name and is nobody's op.
+        self.single = False
         self.libraries: tuple[SpecFile, ...] = ()
         self.used: dict[str, Block] = {}
         self.claims: Any = None
@@ -265,7 +271,7 @@ class SpecFile:
 
     def find(self, name: str) -> Block | None:
         """The block or graph that a name in this file stands for."""
-        return self.blocks.get(name) or self.graphs.get(name) or self.used.get(name)
+        return self.blocks.get(name) or (None if self.single else self.graphs.get(name)) or self.used.get(name)
 
     def block_names(self) -> list[str]:
         return [*self.blocks, *self.graphs, *self.used]

@@ -114,6 +114,7 @@ class Parser:
                     "graph/two", span_of(tree, "graph", key=True), "a spec has `graph` or `graphs`, not both"
                 )
             file.graphs[file.name] = Block(file.name, file, span_of(tree, "graph", key=True), root=True)
+            file.single = True
         elif not file.graphs and not file.blocks and file.base is None:
             self.faults.error("graph/none", Span(self.path, 1, 1), "a spec has a `graph`, `graphs` or `blocks`")
         for name, where in self._mapping("variants"):

@@ -9,7 +9,7 @@ from archgraph.ir.dim import Num, divides, eq, prod
 from archgraph.ir.types import TensorType
 from archgraph.ops.base import Context, Cost, Emitter, Handle, Op, attr, fail, operand
 from archgraph.ops.drawing import Draw, pick
-from archgraph.ops.kinds import BOOL, FLOAT, OptionalKind
+from archgraph.ops.kinds import BOOL, FLOAT, OptionalKind, WordKind
 
 
 def _draw_causal(draw: Draw, ins: tuple[TensorType | None, ...], attrs: dict[str, Any]) -> bool:
@@ -124,6 +124,49 @@ class ScaledDotProductAttention(Op, name="scaled_dot_product_attention"):
         if attn_mask is not None:
             options["attn_mask"] = attn_mask
         return b.call("torch.nn.functional.scaled_dot_product_attention", query, key, value, **options)
+
+
+class KernelizedAttention(Op, name="kernelized_attention"):
+    """``phi(query) (phi(key)ᵀ value)`` over ``max(phi(query) · Σ phi(key), floor)``: linear in N and S.
+
+    [..., N, D], [..., S, D], [..., S, E] → [..., N, E]. Rows of the attention that this stands for sum to one where
+    their denominator is above the floor. ``feature_map``: ``relu``, ``elu_plus_one`` (arXiv 2006.16236), or
+    ``identity`` for operands that are mapped already.
+
+    MACs: S·D·E + N·D·E + N·D per head. Element-wise: the map of every element of query and key (relu 1, elu + 1: 5),
+    the sum of the keys, and per element of the result a division; one comparison per row.
+    """
+
+    feature_map: str = attr(WordKind("relu", "elu_plus_one", "identity"), "relu", doc="phi")
+    floor: Any = attr(FLOAT, 1e-6, doc="the least denominator", inert=True, draw=[1e-6, 1.0])
+    operands = (operand("query", "... N D"), operand("key", "... S D"), operand("value", "... S E"))
+
+    def infer(self, cx: Context, query: TensorType, key: TensorType, value: TensorType) -> TensorType:
+        types = (query, key, value)
+        if query.rank < 2 or key.rank != query.rank or value.rank != query.rank:
+            fail("query, key and value need as many axes", "[..., N, D], [..., S, D], [..., S, E]", _show(types))
+        if key.dtype != query.dtype or value.dtype != query.dtype:
+            fail("query, key and value need one dtype", query.dtype, _show(types))
+        for axis in range(query.rank - 2):
+            for other, who in ((key, "key"), (value, "value")):
+                _require_equal(cx, query.shape[axis], other.shape[axis], f"axis {axis} of query and {who}", types)
+        _require_equal(cx, query.shape[-1], key.shape[-1], "sizes D of query and key", types)
+        _require_equal(cx, key.shape[-2], value.shape[-2], "lengths S of key and value", types)
+        return query.with_shape(*query.shape[:-1], value.shape[-1])
+
+    def cost(self, ins: tuple[Any, ...], outs: tuple[TensorType, ...]) -> Cost:
+        query, key, value = ins
+        wide = value.shape[-1]
+        mapped = {"relu": 1, "elu_plus_one": 5, "identity": 0}[self.feature_map]
+        rows = prod(query.shape[:-1])
+        return Cost(
+            key.numel * wide + query.numel * wide + query.numel,
+            mapped * (query.numel + key.numel) + key.numel + outs[0].numel + rows,
+        )
+
+    def lower(self, b: Emitter, query: Handle, key: Handle, value: Handle) -> Handle:
+        function = "archgraph.nn.attention.kernelized_attention"
+        return b.call(function, query, key, value, feature_map=self.feature_map, floor=b.scalar(self.floor))
 
 
 def _require_equal(cx: Context, a: Num, b: Num, what: str, types: tuple[TensorType, ...]) -> None:

@@ -8,6 +8,8 @@ from torch.nn.functional import scaled_dot_product_attention as sdpa
 
 from archgraph.ir.dim import sym
 from archgraph.ir.types import Layout
+from archgraph.nn.attention import kernelized_attention
+from archgraph.ops.base import OpError
 from tests.ops.harness import check, error, infer, tensor_type
 
 NAME = "scaled_dot_product_attention"
@@ -102,3 +104,71 @@ def test_more_errors() -> None:
     assert "is_causal excludes attn_mask" in str(error(NAME, {"is_causal": True}, *["2 3 5 4"] * 3, "5 5"))
     raised = error(NAME, {}, "2 3 5 4", "2 3 6 5", "2 3 6 4")
     assert raised.found == "[2, 3, 5, 4], [2, 3, 6, 5], [2, 3, 6, 4]"
+
+
+KERNELIZED = "kernelized_attention"
+
+
+def kernelized(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, phi, floor: float = 1e-6) -> torch.Tensor:
+    """The whole matrix of weights, row by row; what the op must equal however it is computed."""
+    weights = phi(q) @ phi(k).transpose(-2, -1)
+    return weights @ v / weights.sum(-1, keepdim=True).clamp(min=floor)
+
+
+PHI = {"relu": torch.relu, "elu_plus_one": lambda x: torch.nn.functional.elu(x) + 1, "identity": lambda x: x}
+
+
+@pytest.mark.parametrize("phi", PHI)
+@pytest.mark.parametrize(
+    ("q", "k", "v"), [("2 3 5 4", "2 3 6 4", "2 3 6 7"), ("2 5 4", "2 6 4", "2 6 4"), ("5 4", "6 4", "6 4")]
+)
+def test_kernelized_attention_is_attention_with_other_weights(phi: str, q: str, k: str, v: str) -> None:
+    # operands of one sign, so that `identity` has no denominator near zero
+    types = [tuple(int(n) for n in text.split()) for text in (q, k, v)]
+    inputs = [torch.rand(shape) + (0.1 if phi == "identity" else -0.4) for shape in types]
+    check(KERNELIZED, {"feature_map": phi, "floor": 0.5}, q, k, v, inputs=inputs,
+          reference=lambda *x: kernelized(*x, PHI[phi], 0.5))  # fmt: skip
+
+
+@pytest.mark.parametrize("phi", ["relu", "elu_plus_one"])
+@pytest.mark.parametrize(
+    ("lead", "n", "s", "e"), [((2, 5), 300, 7000, 8), ((1, 3), 9000, 77, 24), ((19,), 4100, 4100, 8)]
+)
+def test_long_sequences_are_walked_to_the_same_result(phi: str, lead: tuple[int, ...], n: int, s: int, e: int) -> None:
+    q, k, v = (torch.randn(*lead, *size, dtype=torch.float64) for size in ((n, 16), (s, 16), (s, e)))
+    with torch.no_grad():
+        walked = kernelized_attention(q, k, v, phi)
+    plain = kernelized_attention(q.requires_grad_(), k, v, phi).detach()
+    assert walked.shape == (*lead, n, e)
+    torch.testing.assert_close(walked, plain, rtol=1e-11, atol=1e-12)
+
+
+def test_rows_without_weight_are_zero_not_nan() -> None:
+    q, k, v = -torch.ones(1, 4, 3), torch.ones(1, 5, 3), torch.randn(1, 5, 2)
+    assert kernelized_attention(q, k, v).abs().max() == 0
+
+
+def test_kernelized_attention_is_linear_in_both_lengths() -> None:
+    b, h, n, s, d, e = map(sym, ["B", "h", "N", "S", "d", "e"])
+    found = infer(KERNELIZED, {}, "B h N d", "B h S d", "B h S e")
+    assert found.cost.macs == b * h * (s * d * e + n * d * e + n * d)
+    assert str(found.outs[0].shape[-1]) == "e"
+    with pytest.raises(OpError, match="need as many axes"):
+        infer(KERNELIZED, {}, "B h N d", "h S d", "B h S e")
+
+
+def test_the_function_can_be_traced_compiled_and_exported() -> None:
+    class Net(torch.nn.Module):
+        def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+            return kernelized_attention(q, k, v, "elu_plus_one")
+
+    inputs = tuple(torch.randn(1, 2, 9000, 16) for _ in range(3))
+    net = Net().eval()
+    with torch.no_grad():
+        want = net(*inputs)
+        for other in (
+            torch.fx.symbolic_trace(net),
+            torch.export.export(net, inputs).module(),
+            torch.compile(net, backend="eager", fullgraph=True),
+        ):
+            torch.testing.assert_close(other(*inputs), want)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -78,7 +80,7 @@ def kernelized_attention(
     return (q @ (k.transpose(-2, -1) @ value)) / total
 
 
-def _walks(query: Tensor, key: Tensor, value: Tensor) -> bool:
+def _walks(query: Any, key: Any, value: Any) -> bool:
     if not isinstance(query, Tensor) or torch.compiler.is_compiling() or query.device.type != "cpu":
         return False  # a proxy of a tracer has no sizes to look at
     if torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad):

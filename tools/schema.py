@@ -1,18 +1,26 @@
-"""Write ``schema/spec.json``, the JSON Schema of spec files: ``python -m tools.schema``."""
+"""Write ``schema/``, the JSON Schemas of spec and study files: ``python -m tools.schema``."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from archgraph.search.schema import study_schema
 from archgraph.spec.schema import schema_text, spec_schema
 
-TARGET = Path(__file__).resolve().parent.parent / "schema" / "spec.json"
+FOLDER = Path(__file__).resolve().parent.parent / "schema"
+TARGET = FOLDER / "spec.json"
+STUDIES = FOLDER / "study.json"
+
+TARGETS: dict[Path, Callable[[], dict[str, Any]]] = {TARGET: spec_schema, STUDIES: study_schema}
 
 
 def main() -> None:
-    """Write the file."""
-    TARGET.parent.mkdir(exist_ok=True)
-    TARGET.write_text(schema_text(spec_schema()), encoding="utf-8")
+    """Write the files."""
+    FOLDER.mkdir(exist_ok=True)
+    for path, schema in TARGETS.items():
+        path.write_text(schema_text(schema()), encoding="utf-8")
 
 
 if __name__ == "__main__":

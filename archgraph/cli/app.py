@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from archgraph.cli import build, check, draw, dump, ops, optical, parity, report, specs, verify
+from archgraph.cli import build, check, draw, dump, ops, optical, parity, report, search, specs, verify
 
 
 class Commands(TyperGroup):
@@ -73,3 +73,4 @@ for command in (
     app.command()(command)
 
 app.add_typer(optical.app)
+app.add_typer(search.app)

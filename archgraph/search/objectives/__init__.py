@@ -1,0 +1,1 @@
+"""What is measured on a built candidate: a short training, zero-cost proxies, latency."""

@@ -1,0 +1,190 @@
+"""Where a study's trials are kept: an Optuna journal in the study's folder, or any Optuna URL."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from archgraph.ir.diagnostics import Diagnostic, SpecError
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+    from optuna.storages.journal import JournalFileBackend
+
+__all__ = ["JOURNAL", "check_workers", "mend_journal", "open_storage"]
+
+JOURNAL: Final = "journal.log"
+_GRACE: Final = 10
+
+
+def check_workers(storage: str, workers: int) -> None:
+    """Refuse what can't work.
+
+    Raises
+    ------
+    SpecError
+        For SQLite with several workers.
+    """
+    if storage.startswith("sqlite") and workers > 1:
+        raise SpecError(
+            Diagnostic(
+                "storage/sqlite",
+                None,
+                f"SQLite takes one writer at a time: {workers} workers end in `database is locked`",
+                expected="one worker, or another storage",
+                hint="leave `storage` out for a journal file, or give a PostgreSQL or MySQL URL",
+            )
+        )
+
+
+def mend_journal(path: Path) -> Path | None:
+    """Move what a killed writer left at the end of a journal aside, so that the rest is readable.
+
+    Complete lines at the front stay; from the first broken one on, everything goes to a file beside the journal, whose
+    path is returned. None: nothing was broken. Call it while nobody writes.
+    """
+    if not path.exists():
+        return None
+    good = 0
+    with open(path, "rb") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            try:
+                if not isinstance(json.loads(line), dict):
+                    break
+            except ValueError:
+                break
+            good += len(line)
+    size = path.stat().st_size
+    if good == size:
+        return None
+    aside = path.with_name(f"{path.stem}.broken-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log")
+    with open(path, "r+b") as file:
+        file.seek(good)
+        aside.write_bytes(file.read())
+        file.truncate(good)
+        file.flush()
+        os.fsync(file.fileno())
+    return aside
+
+
+def _locked_journal(path: Path) -> JournalFileBackend:
+    """A journal whose lock dies with the process that holds it.
+
+    Optuna's own locks are files, which a killed process leaves behind for half a minute; the kernel drops an flock.
+    Under that lock a tail that a killed writer left is cut off before the next line is written after it.
+    """
+    import fcntl
+
+    from optuna.storages.journal import JournalFileBackend
+    from optuna.storages.journal._file import BaseJournalFileLock
+
+    class KernelLock(BaseJournalFileLock):
+        def __init__(self) -> None:
+            self._held: list[int] = []
+
+        def acquire(self) -> bool:
+            handle = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o644)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            self._held.append(handle)
+            return True
+
+        def release(self) -> None:
+            os.close(self._held.pop())
+
+    class Journal(JournalFileBackend):
+        def append_logs(self, logs: list[dict[str, Any]]) -> None:
+            lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
+            self._lock.acquire()
+            try:
+                with open(path, "r+b") as file:
+                    end = file.seek(0, os.SEEK_END)
+                    if end:
+                        file.seek(end - 1)
+                        if file.read(1) != b"\n":
+                            _cut_tail(file, end, path)
+                    file.write(lines)
+                    file.flush()
+                    os.fsync(file.fileno())
+            finally:
+                self._lock.release()
+
+    return Journal(os.fspath(path), lock_obj=KernelLock())
+
+
+def _cut_tail(file: Any, end: int, path: Path) -> None:
+    """Cut the unfinished last line off, keeping it in a file beside; leaves the position at the new end."""
+    start, tail = end, b""
+    while start and b"\n" not in tail:
+        step = min(start, 1 << 16)
+        start -= step
+        file.seek(start)
+        tail = file.read(step) + tail
+    keep = start + tail.rfind(b"\n") + 1
+    with open(path.with_name(f"{path.stem}.broken-tail.log"), "ab") as aside:
+        aside.write(tail[tail.rfind(b"\n") + 1 :] + b"\n")
+    file.seek(keep)
+    file.truncate()
+
+
+def open_storage(storage: str, folder: Path, heartbeat: int | None = None) -> BaseStorage:
+    """The storage that a study names: ``journal``, or a database URL.
+
+    Parameters
+    ----------
+    heartbeat : int, optional
+        Seconds between two signs of life of a running trial, for a database: a trial without them fails, and is put
+        in line again.
+
+    Raises
+    ------
+    SpecError
+        If there is no such storage, or it can't be reached.
+    """
+    from optuna.storages import JournalStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
+
+    if storage == "journal":
+        folder.mkdir(parents=True, exist_ok=True)
+        return JournalStorage(_locked_journal(folder / JOURNAL))
+    if "://" not in storage:
+        raise SpecError(
+            Diagnostic(
+                "storage/unknown",
+                None,
+                f"there is no storage `{storage}`",
+                expected="journal, or a URL as SQLAlchemy reads it: postgresql+psycopg://…, mysql+pymysql://…, sqlite:///…",
+            )
+        )
+    more: dict[str, Any] = {}
+    if heartbeat is not None:
+        more = {
+            "heartbeat_interval": heartbeat,
+            "grace_period": 3 * heartbeat,
+            "heartbeat_stale_trial_callback": RetryHeartbeatStaleTrialCallback(),
+        }
+    import warnings
+
+    from optuna.exceptions import ExperimentalWarning
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            return RDBStorage(storage, **more)
+    except Exception as error:  # drivers raise what they like: a missing module, a refused connection
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        message = f"the storage {_hidden(storage)} can't be opened: {reason}"
+        raise SpecError(Diagnostic("storage/open", None, message)) from error
+
+
+def _hidden(url: str) -> str:
+    """A URL without its password."""
+    from urllib.parse import urlsplit, urlunsplit
+
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":…@")))

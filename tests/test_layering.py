@@ -27,9 +27,7 @@ LAYERS: list[set[str]] = [
 RANK = {unit: rank for rank, row in enumerate(LAYERS) for unit in row}
 
 # Exceptions to the rule for one row: (importer, imported) and the reason.
-SIBLINGS: dict[tuple[str, str], str] = {
-    ("search", "report"): "costs of a candidate are for the sizes that reports assume",
-}
+SIBLINGS: dict[tuple[str, str], str] = {}
 
 # Only what emits torch code needs `archgraph.nn`.
 ONLY_FOR: dict[str, set[str]] = {"nn": {"lower"}}

@@ -64,7 +64,7 @@ class Candidate:
     @cached_property
     def sizes(self) -> dict[str, Any]:
         """The input shapes that costs are for."""
-        from archgraph.report.sizes import default_sizes
+        from archgraph.analysis.sizes import default_sizes
 
         return default_sizes(self.spec, self.study.graph, self.study.at)
 

@@ -108,19 +108,11 @@ class Job:
         SpecError
             For what can't be built, and weights that don't fit.
         """
-        self._check_memory()
         found: dict[str, Any] = {"seed": seed}
         with _working("importing torch"):
             import torch
-
-            from archgraph.lower import fx
-            from archgraph.lower.plan import LoweringError
         start = time.perf_counter()
-        with _working(f"building {self.spec.label}"):
-            try:
-                model = fx.build(self.graph, seed=seed, init=weights is None).eval()
-            except LoweringError as error:
-                fail("build/lowering", str(error), hint="sizes are given with --at, hyperparameters with --set")
+        model = self._built(seed, weights is None)
         found["build_seconds"] = round(time.perf_counter() - start, 3)
         found["tensors"] = len(model.state_dict())
         if weights is not None:
@@ -131,7 +123,7 @@ class Job:
             metadata = {"spec": self.spec.name, "variant": self.spec.variant or "", "seed": str(seed)}
             found["saved"] = {"file": str(self.target), "tensors": save_state(model, self.target, metadata)}
         if self.photo is not None:
-            inputs = self._inputs(seed)
+            inputs = self.inputs(seed)
             start = time.perf_counter()
             with _working("running"), torch.inference_mode():
                 result = model(**inputs)
@@ -150,6 +142,30 @@ class Job:
             found["results"] = {name: _described(value) for name, value in values.items()}
         return found
 
+    def model(self, seed: int, weights: Path | None, reference: str | None) -> nn.Module:
+        """The module in eval mode, its weights drawn from a seed or loaded.
+
+        Raises
+        ------
+        SpecError
+            For what can't be built, and weights that don't fit.
+        """
+        model = self._built(seed, weights is None)
+        if weights is not None:
+            self._load(model, weights, reference)
+        return model
+
+    def _built(self, seed: int, init: bool) -> nn.Module:
+        from archgraph.lower import fx
+        from archgraph.lower.plan import LoweringError
+
+        self._check_memory()
+        with _working(f"building {self.spec.label}"):
+            try:
+                return fx.build(self.graph, seed=seed, init=init).eval()
+            except LoweringError as error:
+                fail("build/lowering", str(error), hint="sizes are given with --at, hyperparameters with --set")
+
     def _load(self, model: nn.Module, file: Path, reference: str | None) -> str | None:
         from archgraph.lower.weights import WeightsError, load_checkpoint
 
@@ -160,7 +176,7 @@ class Job:
             fail("weights/fit", str(error))
         return None if used is None else used.name
 
-    def _inputs(self, seed: int) -> dict[str, Any]:
+    def inputs(self, seed: int) -> dict[str, Any]:
         """The photograph, and seeded random values for what else the graph takes."""
         import torch
 

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from archgraph.ir.dim import pretty
 from archgraph.optical.device import Device
+from archgraph.optical.simulation import Comparison
 from archgraph.optical.timing import Timing
 from archgraph.report.numbers import exact, human, plain
 
@@ -101,6 +102,19 @@ def timing_to_dict(found: Timing, gpu: float | None, electronic: float) -> dict[
     }
 
 
+def comparisons_view(found: Sequence[Comparison]) -> Table:
+    """A row per device."""
+    labelled = any(c.accuracy is not None for c in found)
+    more = ("accuracy", "electronic") if labelled else ()
+    table = _table("device", "largest error", "RMS error", "agreement", *more)
+    for c in found:
+        row = [c.device, f"{c.max_error:.2e}", f"{c.rms_error:.2e}", f"{c.agreement:.1%}"]
+        if c.accuracy is not None and c.electronic_accuracy is not None:
+            row += [f"{c.accuracy:.1%}", f"{c.electronic_accuracy:.1%}"]
+        table.add_row(*row)
+    return table
+
+
 def devices_view(found: Sequence[Device]) -> Table:
     """A row per device."""
     table = _table("device", "pixels", "frames", "passes", "input", "kernel", "camera", "detector", "noise")
@@ -147,4 +161,4 @@ def _table(*headers: str) -> Table:
     return table
 
 
-__all__ = ["device_view", "devices_view", "timing_to_dict", "timing_view"]
+__all__ = ["comparisons_view", "device_view", "devices_view", "timing_to_dict", "timing_view"]

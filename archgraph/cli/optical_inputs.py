@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from archgraph.cli.building import Job
 from archgraph.cli.console import fail
+from archgraph.ir.dim import sym
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -47,23 +48,24 @@ def model_and_batches(
             fail("input/several", f"the graph takes {', '.join(inputs)}", expected="one input")
         return model, [(next(iter(inputs.values())), None)]
     assert data is not None
-    x, y = _data(data, samples)
+    x, y = _data(data, samples, seed)
     blocks = spec.block(graph).inputs
     if len(blocks) != 1:
         fail("input/several", f"the graph takes {', '.join(blocks)}", expected="one input")
     (name,) = blocks
-    job = Job(spec, graph, {name: (min(_BATCH, len(x)), *x.shape[1:]), **at}, 0)
+    job = Job(spec, graph, {name: (sym("samples"), *x.shape[1:]), **at}, 0)
     wanted = job.graph.inputs[0][1].shape[1:]
     if tuple(x.shape[1:]) != tuple(wanted):
         fail("data/shape", "the data does not fit the graph", expected=str(list(wanted)), hint="set sizes with --set")
     model = job.model(seed, weights, reference)
-    return model, list(zip(x.split(_BATCH), y.split(_BATCH), strict=True))
+    starts = range(0, len(x), _BATCH)
+    return model, [(x[k : k + _BATCH], y[k : k + _BATCH]) for k in starts]
 
 
-def _data(name: str, samples: int) -> tuple[Tensor, Tensor]:
-    """Held-out samples and labels."""
+def _data(name: str, samples: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Held-out samples and labels: a fifth of the data."""
     from archgraph.search.data.base import load_data
 
-    kind = {"kind": "digits"} if name == "digits" else {"kind": "npz", "path": name}
-    found = load_data(kind, Path())
+    kind = {"kind": "digits"} if name == "digits" else {"kind": "arrays", "path": name}
+    found = load_data({**kind, "held_out": 0.2, "seed": seed}, Path())
     return found.x_test[:samples], found.y_test[:samples]

@@ -20,10 +20,25 @@ if TYPE_CHECKING:
     from archgraph.report.check import check
     from archgraph.report.report import report
     from archgraph.report.verify import verify
+    from archgraph.rewrite.api import find, rewrite
+    from archgraph.rewrite.rule import load_rule
     from archgraph.spec.dump import dump
     from archgraph.spec.load import load, loads
 
-__all__ = ["SpecError", "build", "check", "cost_function", "dump", "load", "loads", "report", "verify"]
+__all__ = [
+    "SpecError",
+    "build",
+    "check",
+    "cost_function",
+    "dump",
+    "find",
+    "load",
+    "load_rule",
+    "loads",
+    "report",
+    "rewrite",
+    "verify",
+]
 
 _HOMES = {
     "SpecError": "archgraph.ir.diagnostics",
@@ -31,9 +46,12 @@ _HOMES = {
     "check": "archgraph.report.check",
     "cost_function": "archgraph.analysis.function",
     "dump": "archgraph.spec.dump",
+    "find": "archgraph.rewrite.api",
     "load": "archgraph.spec.load",
+    "load_rule": "archgraph.rewrite.rule",
     "loads": "archgraph.spec.load",
     "report": "archgraph.report.report",
+    "rewrite": "archgraph.rewrite.api",
     "verify": "archgraph.report.verify",
 }
 

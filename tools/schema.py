@@ -1,4 +1,4 @@
-"""Write ``schema/``, the JSON Schemas of spec and study files: ``python -m tools.schema``."""
+"""Write ``schema/``, the JSON Schemas of spec, rule and study files: ``python -m tools.schema``."""
 
 from __future__ import annotations
 
@@ -6,14 +6,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from archgraph.rewrite.schema import rule_schema
 from archgraph.search.schema import study_schema
 from archgraph.spec.schema import schema_text, spec_schema
 
 FOLDER = Path(__file__).resolve().parent.parent / "schema"
 TARGET = FOLDER / "spec.json"
+RULES = FOLDER / "rule.json"
 STUDIES = FOLDER / "study.json"
 
-TARGETS: dict[Path, Callable[[], dict[str, Any]]] = {TARGET: spec_schema, STUDIES: study_schema}
+TARGETS: dict[Path, Callable[[], dict[str, Any]]] = {
+    TARGET: spec_schema,
+    RULES: rule_schema,
+    STUDIES: study_schema,
+}
 
 
 def main() -> None:

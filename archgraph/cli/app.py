@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from archgraph.cli import build, check, draw, dump, ops, optical, parity, report, search, specs, verify
+from archgraph.cli import build, check, draw, dump, ops, optical, parity, report, rewrite, search, specs, verify
 
 
 class Commands(TyperGroup):
@@ -65,6 +65,9 @@ for command in (
     build.build,
     draw.draw,
     dump.dump,
+    rewrite.rewrite,
+    rewrite.find,
+    rewrite.rules,
     ops.ops,
     parity.parity,
     specs.specs,

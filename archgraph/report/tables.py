@@ -25,7 +25,7 @@ _STYLES: Final = {"exact": "green", "printed": "green", "recorded": "yellow", "s
 
 def verified_view(verified: Iterable[Verified]) -> RenderableType:
     """Claims beside our numbers, a row per figure, and a line that counts them."""
-    table = _table("", "claim", "claimed", "ours", "", "source")
+    table = listing("", "claim", "claimed", "ours", "", "source")
     tally: dict[str, int] = {}
     for each in verified:
         if each.faults:
@@ -52,7 +52,7 @@ def verified_view(verified: Iterable[Verified]) -> RenderableType:
 
 def specs_view(specs: Sequence[tuple[str, SpecFile]]) -> Table:
     """Shipped specs: name, variants, summary, year."""
-    table = _table("spec", "variants", "", "paper")
+    table = listing("spec", "variants", "", "paper")
     for name, file in specs:
         paper = file.paper.get("arxiv") or file.paper.get("doi") or ""
         year = file.paper.get("year", "")
@@ -62,7 +62,7 @@ def specs_view(specs: Sequence[tuple[str, SpecFile]]) -> Table:
 
 def ops_view(ops: Iterable[type[Op]]) -> Table:
     """Ops by family, with their operands and what they compute."""
-    table = _table("op", "takes", "")
+    table = listing("op", "takes", "")
     families: dict[str, list[type[Op]]] = {}
     for op in ops:
         families.setdefault(family(op), []).append(op)
@@ -76,7 +76,7 @@ def ops_view(ops: Iterable[type[Op]]) -> Table:
 
 def op_view(op: type[Op]) -> RenderableType:
     """One op: documentation, operands, attributes, cost."""
-    attributes = _table("attribute", "takes", "default", "")
+    attributes = listing("attribute", "takes", "default", "")
     for a in op.attributes:
         attributes.add_row(a.name, a.kind.expected, default_text(a), a.doc)
     if op.extra is not None:
@@ -94,7 +94,8 @@ def op_view(op: type[Op]) -> RenderableType:
     return Group(*parts)
 
 
-def _table(*headers: str) -> Table:
+def listing(*headers: str) -> Table:
+    """A plain table with these headers."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
     for k, header in enumerate(headers):
         table.add_column(header, overflow="fold", no_wrap=k == 0, justify="right" if header == "ours" else "left")

@@ -386,6 +386,8 @@ def elaborate_block(
     """Elaborate a block with its early params bound, on input values of the caller."""
     env: dict[str, Any] = dict(bound)
     session = caller.session
+    if block.base is not None:
+        return derived_block(caller, block, bound, given, trace)
     f = Frame(session, block, env, trace)
     f.taken.update(block.inputs)
     order = order_of(block)
@@ -540,7 +542,11 @@ def elaborate_root(
                 env[x.name] = f.value(x.fn)
             else:
                 waiting.append(x)
-        session.memo["scopes"] = {file: dict(env)}
+        scope, each = dict(env), file
+        session.memo["scopes"] = scopes = {each: scope}
+        while each.origin is not None:  # blocks of the specs that a file is derived from see the same params
+            each = each.origin
+            scopes[each] = scope
         if file.symbols and not at:
             env.update(symbols_of(file))
         first: Any = None
@@ -581,7 +587,53 @@ def elaborate_root(
         f.fault("limit/size", error.at, str(error), chain=())
         return None
     result = finish_block(f, block, last)
-    return None if session.faults else result.graph
+    if session.faults or result.graph is None:
+        return None
+    if file.rewrites:
+        return rewritten(session, file.rewrites, result.graph, env)
+    return result.graph
+
+
+def rewritten(session: Session, entries: tuple[Any, ...], graph: Graph, env: Mapping[str, Any]) -> Graph | None:
+    """A graph after the rules of a derived spec or block; faults are left in the session."""
+    from archgraph.ir.diagnostics import SpecError
+    from archgraph.spec.derive import apply_rewrites
+    from archgraph.spec.values import is_value
+
+    faults = session.faults
+    try:
+        return apply_rewrites(session, entries, graph, {n: v for n, v in env.items() if not is_value(v)})
+    except SpecError as error:
+        faults.extend(error.diagnostics)
+        return None
+    finally:
+        session.faults = faults
+
+
+def derived_block(
+    caller: Frame, block: Block, bound: Mapping[str, Any], given: Mapping[str, Any], trace: tuple[Call, ...]
+) -> Result:
+    """Elaborate a block that is derived from another: the other one, and then its rules."""
+    base, session = block.base, caller.session
+    assert base is not None
+    f = Frame(session, base, {}, trace)
+    f.span = caller.span
+    values: dict[str, Any] = {}
+    for name, v in given.items():
+        refs = [f.add_input(name + suffix, r.type) for suffix, r in flatten(v)]
+        values[name] = rebuild(template(v), iter(refs))
+    value = call_block(f, base.name, base, {n: v for n, v in bound.items() if n in base.params}, values)
+    if value is UNKNOWN:
+        return Result(None, None)
+    graph = f.nodes[-1].callee
+    if block.rewrites:
+        done = rewritten(session, block.rewrites, graph, {**file_scope(session, block.file), **bound})
+        if done is None:
+            return Result(None, None)
+        graph = done
+    args = tuple([(n, "late" if type(v := bound.get(n)) is Late else v) for n in block.params])
+    graph = graph.replace(name=block.name, args=args, source=f"{block.file.path}#{block.name}")
+    return Result(graph, template(value))
 
 
 def _root_input(f: Frame, i: Input, given: Any) -> Any:

@@ -112,14 +112,26 @@ def parse_text(text: str, file: str = "<text>", stack: tuple[str, ...] = ()) -> 
     parser = Parser(file, text, faults)
     faults.raise_if_any()
     spec = parser.declare()
+    here = (*stack, os.path.abspath(file))
+    use_libraries(parser, here)
+    if spec.base is not None:
+        use_base(parser, here)
+    faults.raise_if_any()
+    parser.second = True
+    parser.compile()
+    faults.raise_if_any()
+    return spec
+
+
+def use_libraries(parser: Parser, here: tuple[str, ...]) -> None:
+    """Read what a file ``uses``; ``here`` are the files being read, itself last."""
+    spec, faults, tree, file = parser.file, parser.faults, parser.tree, parser.path
     libraries: list[SpecFile] = []
-    tree = parser.tree
     uses = tree.get("uses", [])
     names = [uses] if isinstance(uses, str) else uses
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
         faults.error("uses/form", span_of(tree, "uses"), "`uses` is a list of block libraries")
         names = []
-    here = (*stack, os.path.abspath(file))
     for k, name in enumerate(names):
         span = span_of(uses, k) if not isinstance(uses, str) else span_of(tree, "uses")
         try:
@@ -142,16 +154,33 @@ def parse_text(text: str, file: str = "<text>", stack: tuple[str, ...] = ()) -> 
             if block.name in spec.blocks:
                 continue
             spec.used[block.name] = block
-    faults.raise_if_any()
     spec.libraries = tuple(libraries)
-    parser.second = True
-    parser.compile()
-    faults.raise_if_any()
-    return spec
 
 
-def find_library(name: str, file: str, span: Span | None) -> str:
-    """The file of a ``uses`` entry: beside the spec, or among the shipped ones; nothing outside these folders.
+def use_base(parser: Parser, here: tuple[str, ...]) -> None:
+    """Read the spec that a file is derived from."""
+    spec, faults = parser.file, parser.faults
+    assert spec.base is not None
+    span = span_of(parser.tree, "base")
+    try:
+        found = find_library(spec.base, parser.path, span, but=here[-1])
+        if os.path.abspath(found) in here:
+            chain = " → ".join(os.path.basename(p) for p in (*here, found))
+            faults.error("base/cycle", span, f"`base` goes in a circle: {chain}")
+            return
+        spec.origin = parse_file(found, here)
+    except SpecError as error:
+        faults.extend(error.diagnostics)
+        return
+    spec.libraries = (*spec.libraries, spec.origin, *spec.origin.libraries)
+    for block in (*spec.origin.blocks.values(), *spec.origin.used.values()):
+        if block.name not in spec.blocks:
+            spec.used.setdefault(block.name, block)
+
+
+def find_library(name: str, file: str, span: Span | None, but: str = "") -> str:
+    """The file of a ``uses`` or ``base`` entry: beside the spec, or among the shipped ones; nothing outside these
+    folders, and not the file ``but``.
 
     Raises
     ------
@@ -169,7 +198,7 @@ def find_library(name: str, file: str, span: Span | None) -> str:
         allowed = _inside(candidate, base) or _inside(candidate, root)
         if not allowed:
             raise SpecError(Diagnostic("uses/path", span, f"`{name}` leads outside the folder of the spec"))
-        if os.path.isfile(candidate):
+        if os.path.isfile(candidate) and candidate != but:
             if not (
                 _inside(os.path.realpath(candidate), os.path.realpath(base))
                 or _inside(os.path.realpath(candidate), os.path.realpath(root))
@@ -449,7 +478,7 @@ def variant_settings(file: SpecFile, variant: str | None) -> dict[str, Any]:
     """
     if variant is None:
         return {}
-    values = file.variants.get(variant)
+    values: Any = file.variants.get(variant)
     if values is None:
         near = did_you_mean(variant, file.variants)
         raise SpecError(
@@ -463,8 +492,10 @@ def variant_settings(file: SpecFile, variant: str | None) -> dict[str, Any]:
         )
     faults = Collector()
     found: dict[str, Any] = {}
+    if file.origin is not None and isinstance(values.get("base"), str):
+        found.update(variant_settings(file.origin, values["base"]))
     for name in values:
-        if name in ("base", "rewrite", "graph"):
+        if name in ("base", "graph"):
             continue
         found[str(name)] = _from_tree(file, file.params[name], values, str(name), faults)
     faults.raise_if_any()

@@ -178,6 +178,7 @@ class Block:
     """A block or graph definition. ``root`` marks a graph of the file: it sees the file's params, and is there once."""
 
     __slots__ = (
+        "base",
         "closed",
         "doc",
         "file",
@@ -189,6 +190,7 @@ class Block:
         "pending",
         "plan",
         "requires",
+        "rewrites",
         "root",
         "span",
         "uid",
@@ -211,6 +213,9 @@ class Block:
         #: When params and locals are evaluated, worked out at the first call.
         self.order: Order | None = None
         self.uid = (file.path, name)
+        #: The block that this one is derived from, and the rules that do it (see `archgraph.spec.derive`).
+        self.base: Block | None = None
+        self.rewrites: tuple[Any, ...] = ()
 
     def __repr__(self) -> str:
         return f"<Block {self.name}>"
@@ -228,6 +233,7 @@ class SpecFile:
         "let",
         "libraries",
         "name",
+        "origin",
         "paper",
         "params",
         "path",
@@ -235,6 +241,7 @@ class SpecFile:
         "reference",
         "requires",
         "rewrite",
+        "rewrites",
         "single",
         "summary",
         "symbols",
@@ -263,6 +270,9 @@ class SpecFile:
         self.reference: Any = None
         self.base: str | None = None
         self.rewrite: Any = None
+        #: The spec that ``base`` names.
+        self.origin: SpecFile | None = None
+        self.rewrites: tuple[Any, ...] = ()
         self.plugins: tuple[str, ...] = ()
         #: A typed graph as it is, written by `archgraph.spec.dump`; nothing in it is elaborated.
         self.closed = False

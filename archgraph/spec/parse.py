@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from archgraph.ir.diagnostics import Collector, Diagnostic, Span, SpecError, did_you_mean
 from archgraph.ops.plugins import missing
 from archgraph.spec.closed import BLOCK_KEYS as CLOSED_KEYS
 from archgraph.spec.closed import declare_closed, spellings
 from archgraph.spec.compile import Compiler, bad_name
+from archgraph.spec.derive import Derivation, derive_block
 from archgraph.spec.evaluators import Computed, Constant, NamesOnly
 from archgraph.spec.expr import BoolOp, Expr
 from archgraph.spec.loops import LoopPlan
@@ -43,12 +44,16 @@ SECTIONS: Final = (
     "reference",
     "notes",
 )
-BLOCK_KEYS: Final = ("summary", "params", "inputs", "let", "requires", "graph", "outputs")
+BLOCK_KEYS: Final = ("summary", "base", "params", "inputs", "let", "requires", "graph", "outputs", "rewrite")
 INPUT_KEYS: Final = ("shape", "list", "len", "each", "dtype", "optional", "when", "at", "summary")
 
 
 class Parser:
-    """Parses one file."""
+    """Parses one file. `archgraph.rewrite` reads rules with a subclass: other sections, no graph."""
+
+    sections: ClassVar[tuple[str, ...]] = SECTIONS
+    what: ClassVar[str] = "a spec"
+    needs_graph: ClassVar[bool] = True
 
     def __init__(self, path: str, text: str, faults: Collector) -> None:
         self.faults = faults
@@ -56,7 +61,8 @@ class Parser:
         tree = load_yaml(text, path)
         self.file = SpecFile(path, tree)
         if not isinstance(tree, YMap):
-            faults.error("file/form", Span(path, 1, 1), "a spec is a mapping of sections", expected=", ".join(SECTIONS))
+            sections = ", ".join(self.sections)
+            faults.error("file/form", Span(path, 1, 1), f"{self.what} is a mapping of sections", expected=sections)
             return
         self.tree = tree
 
@@ -68,13 +74,13 @@ class Parser:
             return self.file
         tree, file = self.tree, self.file
         for key in tree:
-            if key not in SECTIONS and key != "closed":  # only what `archgraph.spec.dump` writes is closed
-                near = did_you_mean(str(key), SECTIONS)
+            if key not in self.sections and key != "closed":  # only what `archgraph.spec.dump` writes is closed
+                near = did_you_mean(str(key), self.sections)
                 self.faults.error(
                     "key/unknown",
                     span_of(tree, key, key=True),
-                    f"a spec has no section `{key}`",
-                    expected=", ".join(SECTIONS),
+                    f"{self.what} has no section `{key}`",
+                    expected=", ".join(self.sections),
                     hint=f"did you mean `{near}`?" if near else None,
                 )
         version = tree.get("archgraph")
@@ -82,7 +88,11 @@ class Parser:
             at = span_of(tree, "archgraph") if "archgraph" in tree else Span(self.path, 1, 1)
             found = None if version is None else str(version)
             self.faults.error(
-                "file/version", at, "a spec says its language version", expected=f"archgraph: {VERSION}", found=found
+                "file/version",
+                at,
+                f"{self.what} says its language version",
+                expected=f"archgraph: {VERSION}",
+                found=found,
             )
         file.name = self._text("name") or _stem(self.path)
         file.summary = self._text("summary") or ""
@@ -115,7 +125,7 @@ class Parser:
                 )
             file.graphs[file.name] = Block(file.name, file, span_of(tree, "graph", key=True), root=True)
             file.single = True
-        elif not file.graphs and not file.blocks and file.base is None:
+        elif self.needs_graph and not file.graphs and not file.blocks and file.base is None:
             self.faults.error("graph/none", Span(self.path, 1, 1), "a spec has a `graph`, `graphs` or `blocks`")
         for name, where in self._mapping("variants"):
             values = where[name]
@@ -209,15 +219,20 @@ class Parser:
         scratch = Block("", file, None, root=True)
         if "params" in tree:
             file.params = self.params(tree["params"], tree, scratch)
+        derived = Derivation(self) if file.base is not None or file.rewrite is not None else None
+        if derived is not None:
+            derived.params()
         if "let" in tree:
-            file.let = self.let(tree["let"], tree, scratch)
+            file.let = (*file.let, *self.let(tree["let"], tree, scratch))
         if "requires" in tree:
-            file.requires = self.requires(tree["requires"], tree, scratch)
+            file.requires = (*file.requires, *self.requires(tree["requires"], tree, scratch))
         for block in file.blocks.values():
             if block.pending is not None:
                 block.pending()
         raws: list[tuple[Block, Any, Any, Any]] = []
         for name, block in file.graphs.items():
+            if block.base is not None:
+                continue
             if "graph" in tree and name == file.name and not isinstance(tree.get("graphs"), YMap):
                 raw = YMap(self.path, tree.mark)
                 for key in ("inputs", "graph", "outputs"):
@@ -228,6 +243,8 @@ class Parser:
                 raws.append((block, tree["graphs"][name], tree["graphs"], name))
         for block, raw, where, key in raws:
             self._declare_block(block, raw, where, key)
+        if derived is not None:
+            derived.graphs()
         for name, block in file.blocks.items():
             self._compile_block(block, tree["blocks"][name])
         for block, raw, _, _ in raws:
@@ -253,6 +270,9 @@ class Parser:
                 )
         doc = raw.get("summary")
         block.doc = doc if isinstance(doc, str) else ""
+        if "base" in raw or "rewrite" in raw:
+            derive_block(self, block, raw)
+            return
         if "params" in raw:
             block.params = self.params(raw["params"], raw, block)
         if "inputs" in raw:
@@ -263,7 +283,7 @@ class Parser:
             block.requires = self.requires(raw["requires"], raw, block)
 
     def _compile_block(self, block: Block, raw: Any) -> None:
-        if not isinstance(raw, YMap):
+        if not isinstance(raw, YMap) or block.base is not None:
             return
         compiler = Compiler(block, self.faults)
         if "graph" not in raw:

@@ -295,8 +295,31 @@ _INPUT: Final[dict[str, Schema]] = {
     "summary": _TEXT,
 }
 
+_REWRITE: Final[Schema] = _list(
+    _any_of(
+        _TEXT,
+        _object(
+            {
+                "rule": _doc("A shipped rule by name, or the path of a rule's file.", _TEXT),
+                "set": _doc(
+                    "Params of the rule: expressions over the spec's own, and over numbers of the path.",
+                    _ref("settings"),
+                ),
+                "where": _doc(
+                    "Which sites: a path, several, or `{path, if}`.", _any_of(_TEXT, _list(_TEXT), {"type": "object"})
+                ),
+                "expect": _doc("How many sites there must be.", _ref("expression_or_number")),
+                "when": _doc("The rule is applied only where this holds.", _ref("expression_or_bool")),
+            },
+            ("rule",),
+        ),
+    )
+)
+
 _BLOCK: Final[dict[str, Schema]] = {
     "summary": _TEXT,
+    "base": _doc("The block that this one derives from.", _TEXT),
+    "rewrite": _doc("Rules applied to the base, in order.", _REWRITE),
     "params": _ref("params"),
     "inputs": _ref("inputs"),
     "let": _ref("let"),
@@ -353,7 +376,7 @@ _SECTIONS: Final[dict[str, Schema]] = {
     "uses": _doc("Block libraries, beside this file or among the shipped ones.", _TEXTS),
     "plugins": _doc("Modules with ops of their own; each must be given with --plugin too.", _TEXTS),
     "base": _doc("The spec that this one derives from.", _TEXT),
-    "rewrite": _doc("Rewrites of the base, in order.", {"type": "array"}),
+    "rewrite": _doc("Rules applied to the base, in order.", _REWRITE),
     "symbols": _doc("Names of sizes that stay symbolic.", _TEXTS),
     "params": _ref("params"),
     "let": _ref("let"),
@@ -386,7 +409,10 @@ def spec_schema() -> Schema:
             "inputs": _doc(
                 "From names to shapes.", _table(_any_of(_ref("shape"), _object({k: _INPUT[k] for k in INPUT_KEYS})))
             ),
-            "block": _object({key: _BLOCK[key] for key in BLOCK_KEYS}, ("graph",)),
+            "settings": {"type": "object"},
+            "block": _object(
+                {key: _BLOCK[key] for key in BLOCK_KEYS}, anyOf=[{"required": ["graph"]}, {"required": ["base"]}]
+            ),
             **_node_schemas(ops),
         },
     }

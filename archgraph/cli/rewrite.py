@@ -109,12 +109,8 @@ def find(
     use_plugins(plugins)
     opened, given = _opened(spec, variant, settings, [])
     rule = _pattern(pattern, opened)
-    found = find_in(
-        opened.graph(graph, _sizes(opened, graph, read_at(at, opened, graph))),
-        rule,
-        where=where or None,
-        settings=given,
-    )
+    typed = opened.graph(graph, _sizes(opened, graph, read_at(at, opened, graph)))
+    found = find_in(typed, rule, where=where or None, settings=given)
     if json:
         from archgraph.report.rewriting import found_to_dict
 
@@ -174,7 +170,7 @@ def _opened(spec: str, variant: str | None, settings: list[str] | None, rules: l
 
 
 def _sizes(spec: Any, graph: str | None, at: dict[str, Any]) -> dict[str, Any]:
-    from archgraph.report.sizes import default_sizes
+    from archgraph.analysis.sizes import default_sizes
 
     return dict(default_sizes(spec, graph, at))
 

@@ -74,7 +74,7 @@ def found_to_dict(found: Found) -> dict[str, Any]:
         "rule": found.rule.name,
         "graph": found.graph.name,
         "sites": plain(found.count),
-        "places": {".".join(place.path): plain(place.count) for place in found.places},
+        "places": {".".join(place.path): plain(place.times) for place in found.places},
         "refused": list(found.refused),
     }
 

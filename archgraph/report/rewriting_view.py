@@ -72,8 +72,7 @@ def rule_view(rule: Rule) -> RenderableType:
     lines.append(Text(f"{rule.relation}{', in evaluation' if rule.mode == 'eval' else ''}"))
     if rule.preserves:
         lines.append(Text("preserves  " + "; ".join(rule.preserves)))
-    for r in rule.requires:
-        lines.append(Text(f"{'warns unless' if r.warn else 'requires'}  {r.expr}: {r.why}"))
+    lines += [Text(f"{'warns unless' if r.warn else 'requires'}  {r.expr}: {r.why}") for r in rule.requires]
     return Group(*lines, Text(), Text(read_source(rule.path)))
 
 

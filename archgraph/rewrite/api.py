@@ -68,7 +68,7 @@ class Step:
     @property
     def count(self) -> Num:
         """How many sites were replaced."""
-        return sum((p.count for p in self.places), start=0)
+        return sum((p.times for p in self.places), start=0)
 
     @cached_property
     def weights(self) -> tuple[WeightStep, ...]:
@@ -143,8 +143,8 @@ class Rewritten:
 class Found:
     """Where a pattern stands in a graph.
 
-    ``places`` as in `Step`; ``refused``: matches that the rule would not replace, with the reason; ``miss``: the nearest
-    miss as text, where nothing was found.
+    ``places`` as in `Step`; ``refused``: matches that the rule would not replace, with the reason; ``miss``: why
+    nothing was found, with the nearest miss.
     """
 
     rule: Rule
@@ -155,7 +155,7 @@ class Found:
 
     @property
     def count(self) -> Num:
-        return sum((p.count for p in self.places), start=0)
+        return sum((p.times for p in self.places), start=0)
 
     def __iter__(self) -> Iterator[Place]:
         return iter(self.places)
@@ -318,7 +318,7 @@ def apply_rule(
                 )
             )
     assert first is not None
-    count = sum((p.count for p in places), start=0)
+    count = sum((p.times for p in places), start=0)
     wanted = expect is None and not places
     if wanted or (expect is not None and count != expect):
         raise SpecError(_missed(first, graph, expect, count, span))

@@ -38,7 +38,7 @@ class Entry:
         self.when: Any = None
 
     def open_params(self) -> Iterator[tuple[str, Param]]:
-        """Params of the rule that the entry leaves to whoever uses the spec; null where the rule's default needs a site."""
+        """Params of the rule that the entry leaves open; null where the rule's default needs a site."""
         for name, p in self.rule.params.items():
             if name in self.settings:
                 continue

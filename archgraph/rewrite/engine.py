@@ -42,7 +42,7 @@ class Place(NamedTuple):
     """A site: its path (``*`` for all turns of a chain), and how many instances that is."""
 
     path: Path
-    count: Num
+    times: Num
 
 
 class Done:
@@ -397,13 +397,12 @@ def _sharers(graph: Graph, nodes: list[Node]) -> list[Node]:
         k = changed.get(node.share[0])
         if k is None:
             continue
-        if node.callees != graph.nodes[k].callees or node.count != graph.nodes[k].count:
+        before, after = graph.nodes[k], nodes[k]
+        if node.callees != before.callees or node.count != before.count:
             raise OpError(
                 f"`{node.name}` shares the weights of `{node.share[0]}` at other sizes; it can't be rewritten"
             )
-        nodes[j] = node.replace(
-            callees=nodes[k].callees, late=nodes[k].late, count=nodes[k].count, types=nodes[k].types
-        )
+        nodes[j] = node.replace(callees=after.callees, late=after.late, count=after.count, types=after.types)
     return nodes
 
 

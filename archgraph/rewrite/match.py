@@ -17,12 +17,13 @@ from archgraph.ir.expr import Num as ExprNum
 from archgraph.ir.graph import Graph, Guard, Node, ValueRef
 from archgraph.ir.real import Late, Real
 from archgraph.ir.types import TensorType
-from archgraph.ops.base import AttributeValueError, Op, OpError
+from archgraph.ops.base import AttributeValueError, Op, OpError, get_op
 from archgraph.ops.kinds import InitKind, show
 from archgraph.rewrite.pattern import AttrPattern, Operand, Pattern, PatternNode, definition
+from archgraph.spec.elaborate import recorded
 from archgraph.spec.expr import compile
 from archgraph.spec.frame import FAULTS, Session
-from archgraph.spec.model import Block, OpRef
+from archgraph.spec.model import Block, OpRef, SpecFile
 from archgraph.spec.values import freeze
 
 __all__ = ["Match", "Matcher", "Miss", "same_block"]
@@ -448,8 +449,8 @@ class Matcher:
                 yield name, AttrPattern("const", value=_Said(), text="said in the pattern"), value, None
 
     def _arguments(self, p: PatternNode, node: Node) -> Iterator[tuple[str, AttrPattern, Any, Any]]:
-        args = arguments(node)
         block = next((t for t in p.targets if isinstance(t, Block) and t.name == node.callee.name), None)
+        args = arguments(node, block, self.pattern.file)
         for name, want in p.attrs.items():
             yield name, want, args.get(name, _UNSET), None
         if p.free or block is None:
@@ -580,16 +581,38 @@ def _literal(e: Expr) -> Any:
 
 def _is_init(a: Any) -> bool:
     """Whether an attribute says how a weight starts, which no pattern depends on unless it says so."""
-    return a.name == "init" or a.name.endswith("_init")
+    return str(a.name) == "init" or str(a.name).endswith("_init")
 
 
-def arguments(node: Node) -> dict[str, Any]:
-    """The arguments of a call by param; late ones as expressions over the caller's late names."""
+def arguments(node: Node, block: Block | None = None, file: SpecFile | None = None) -> dict[str, Any]:
+    """The arguments of a call by param: late ones as expressions over the caller's late names, ops and blocks of
+    params of ``block`` by their names in ``file`` and in the block's own."""
     late = dict(node.late)
     found: dict[str, Any] = {}
     for name, value in node.callee.args:
-        found[name] = late.get(name, Late(name)) if value == "late" and isinstance(value, str) else value
+        p = block.params.get(name) if block is not None else None
+        if value == "late" and isinstance(value, str):
+            found[name] = late.get(name, Late(name))
+        elif p is not None and p.may_hold_op:
+            found[name] = restored(value, [f for f in (file, block.file if block else None) if f is not None])
+        else:
+            found[name] = value
     return found
+
+
+def restored(value: Any, files: list[SpecFile]) -> Any:
+    """An op or block from how a graph records it; as it is where no file knows its name."""
+    if not (isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], tuple)):
+        return value
+    target: Any = next((b for f in files if (b := f.find(value[0])) is not None), None) or get_op(value[0])
+    if target is None:
+        return value
+    return OpRef(target, tuple((k, restored(v, files)) for k, v in value[1]))
+
+
+def _call_of(graph: Graph) -> Node:
+    """A call of a graph that passes its late names on."""
+    return Node(graph.name, None, (), graph.output_types, (graph,), late=tuple((n, Late(n)) for n in graph.late))
 
 
 def _scope(block: Block, callee: Graph) -> dict[str, Any]:
@@ -630,7 +653,7 @@ def same_block(block: Block, graph: Graph, session: Session) -> bool:
     known = session.memo.get(key)
     if known is None:
         known = session.memo[key] = (graph, _computes_the_same(block, graph, session))
-    return bool(known[1])
+    return known[1] is True
 
 
 def _computes_the_same(block: Block, graph: Graph, session: Session) -> bool:
@@ -643,7 +666,7 @@ def _computes_the_same(block: Block, graph: Graph, session: Session) -> bool:
     saved = session.faults
     session.begin()
     frame = Frame(session, block, {}, ())
-    args = {n: Late(n) if v == "late" and isinstance(v, str) else v for n, v in graph.args if v is not None}
+    args = {n: v for n, v in arguments(_call_of(graph), block).items() if v is not None}
     values: dict[str, Any] = {n: frame.add_input(n, t) for n, t in graph.inputs}
     try:
         got = call_block(frame, block.name, block, args, values)
@@ -673,11 +696,8 @@ def same_value(a: Any, b: Any) -> bool:
         return a is b
     if isinstance(a, (tuple, list)) and isinstance(b, (tuple, list)):
         return len(a) == len(b) and all(map(same_value, a, b))
-    if isinstance(a, OpRef) and isinstance(b, OpRef):
-        if a.target is not b.target and getattr(a.target, "uid", 0) != getattr(b.target, "uid", 1):
-            return False
-        mine, theirs = dict(a.attrs), dict(b.attrs)
-        return mine.keys() == theirs.keys() and all(same_value(mine[k], theirs[k]) for k in mine)
+    if isinstance(a, OpRef) or isinstance(b, OpRef):
+        return same_value(recorded(a), recorded(b)) if recorded(a) is not a or recorded(b) is not b else a is b
     if isinstance(a, (int, Dim)) and isinstance(b, (int, Dim)):
         return eq(a, b) is True
     if isinstance(a, (Real,)) or isinstance(b, (Real,)):

@@ -1,7 +1,7 @@
 """Paths of sites: ``blocks.$j.attn``, ``stages.*.attn``, ``^blocks.**``.
 
-Whole segments, matched at the end of a site's path, or from the root with ``^``. ``*`` is any run of characters within a
-segment, or one segment; ``**`` is any number of segments; ``$i`` is a number that conditions and params may use, the
+Whole segments, matched at the end of a site's path, or from the root with ``^``. ``*`` is any run of characters within
+a segment, or one segment; ``**`` is any number of segments; ``$i`` is a number that conditions and params may use, the
 same name again the same number.
 """
 

@@ -13,7 +13,7 @@ from archgraph.ir.diagnostics import Span
 from archgraph.ops.base import Op, get_op
 from archgraph.spec.compile import Compiler
 from archgraph.spec.expr import Expr, ExprError, Name, constant_value, parse
-from archgraph.spec.model import Block, Input
+from archgraph.spec.model import Block, Input, SpecFile
 from archgraph.spec.patterns import ShapePattern
 from archgraph.spec.yaml import YList, YMap, span_of
 
@@ -22,7 +22,7 @@ __all__ = ["ANY", "AttrPattern", "Operand", "Pattern", "PatternCompiler", "Patte
 
 @dataclass(frozen=True, slots=True)
 class AttrPattern:
-    """What an attribute must be. ``kind``: any, bind (``name``), const (``value``), expr (``expr``), list (``items``)."""
+    """What an attribute must be; ``kind`` is any, bind (``name``), const (``value``), expr or list (``items``)."""
 
     kind: str
     name: str = ""
@@ -78,7 +78,7 @@ class PatternNode:
         """Names of ops and blocks that it may be; None for any."""
         if self.formula is not None or not self.targets:
             return None
-        return frozenset(t.op_name if isinstance(t, type) else t.name for t in self.targets)
+        return frozenset(t.name if isinstance(t, Block) else t.op_name for t in self.targets)
 
 
 class Pattern:
@@ -111,6 +111,8 @@ class Pattern:
         self.span = span
         #: Names of single outputs (``as``) and of chains.
         self.aliases: dict[str, Operand] = {}
+        #: Where its words were looked up.
+        self.file: SpecFile | None = None
         if outputs is None:
             root = next(reversed(nodes))
         else:
@@ -153,24 +155,23 @@ class PatternCompiler(Compiler):
         if not isinstance(graph, YMap) or not graph:
             self.fault("match/graph", span, "`match` has a `graph`, a mapping from labels to nodes")
             return None
-        for label, node in graph.items():
-            if label in self.scope:
-                self.fault("name/taken", span_of(graph, label, key=True), f"`{label}` is taken")
-            self.pattern_node(str(label), node, graph, label)
+        for at, node in graph.items():
+            if at in self.scope:
+                self.fault("name/taken", span_of(graph, at, key=True), f"`{at}` is taken")
+            self.pattern_node(str(at), node, graph, at)
         outputs: list[tuple[str, Operand]] | None = None
         if "outputs" in raw:
             outputs = []
             if not isinstance(raw["outputs"], YMap):
                 self.fault("outputs/form", span_of(raw, "outputs"), "`outputs` is a mapping from names to values")
             else:
-                for name, value in raw["outputs"].items():
-                    operand = self.operand(value, raw["outputs"], name)
+                for word, value in raw["outputs"].items():
+                    operand = self.operand(value, raw["outputs"], word)
                     if operand.kind == "node":
-                        outputs.append((str(name), operand))
+                        outputs.append((str(word), operand))
                     else:
-                        self.fault(
-                            "outputs/form", span_of(raw["outputs"], name), f"`{value}` is no node of the pattern"
-                        )
+                        at_word = span_of(raw["outputs"], word)
+                        self.fault("outputs/form", at_word, f"`{value}` is no node of the pattern")
             if not outputs:
                 return None
         if not self.found:
@@ -179,6 +180,7 @@ class PatternCompiler(Compiler):
         if outputs is None and last.when is not None:
             self.fault("match/root", last.span, "the last node is the root of the pattern and can't be optional")
         pattern = Pattern(inputs, self.found, outputs, frozenset(self.bound), span)
+        pattern.file = self.file
         pattern.aliases = {n: o for n, o in self.scope.items() if n not in inputs and n not in self.found}
         return pattern
 
@@ -190,9 +192,8 @@ class PatternCompiler(Compiler):
         if isinstance(raw, str):
             raw_map = YMap(getattr(where, "file", ""), getattr(where, "mark", (0, 0, 0, 0)))
             raw_map["op"] = raw
-            raw_map.pos["op"] = where.pos[key][1] if isinstance(where, YMap) else where.pos[key]
-            raw_map.pos["op"] = (raw_map.pos["op"], raw_map.pos["op"])  # type: ignore[assignment]
-            raw_map.mark = raw_map.pos["op"][0]
+            raw_map.mark = where.pos[key][1] if isinstance(where, YMap) else where.pos[key]
+            raw_map.pos["op"] = (raw_map.mark, raw_map.mark)
             raw = raw_map
         if isinstance(raw, YList):
             return self.pattern_chain(label, raw)
@@ -428,7 +429,7 @@ class PatternCompiler(Compiler):
         return AttrPattern("expr", expr=tree, text=raw)
 
 
-class _Nothing:
+class _Nothing(Op):
     """Stands for a target that was not found; a fault was recorded."""
 
 

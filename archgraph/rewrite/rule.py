@@ -270,7 +270,7 @@ class RuleParser(Parser):
                 rule.context[str(name)] = path
         check = tree.get("check")
         if isinstance(check, YMap):
-            rule.check = check
+            rule.check = {str(k): v for k, v in check.items()}
         return rule
 
     def unknown(self, where: YMap, key: Any, known: Any, what: str) -> None:

@@ -13,8 +13,8 @@ __all__ = ["rule_schema"]
 _TEXT: Final = {"type": "string"}
 _TEXTS: Final = {"type": "array", "items": _TEXT}
 _NODE_OF_MATCH: Final = {
-    "description": "What a node must be. Unknown names bind, known ones must be equal, `_` is anything; `_: _` frees the "
-    "attributes that are not named, others must have their defaults.",
+    "description": "What a node must be. Unknown names bind, known ones must be equal, `_` is anything; attributes "
+    "that are not named must have their defaults, unless `_: _` frees them.",
     "anyOf": [_TEXT, {"type": "array"}, {"type": "object"}],
 }
 _KEEP: Final = {
@@ -51,7 +51,7 @@ def rule_schema() -> dict[str, Any]:
         "plugins": shared["plugins"],
         "params": shared["params"],
         "match": {
-            "description": "The pattern: values from outside with their shapes, and nodes by label; the last is the root.",
+            "description": "The pattern: values from outside with their shapes, and nodes; the last is the root.",
             "type": "object",
             "required": ["graph"],
             "additionalProperties": False,
@@ -62,8 +62,8 @@ def rule_schema() -> dict[str, Any]:
             },
         },
         "replace": {
-            "description": "The replacement: nodes that may name inputs and labels of the pattern; a label that is named "
-            "and not defined anew stays.",
+            "description": "The replacement: nodes that may name inputs and labels of the pattern; a label that is "
+            "named and not defined anew stays.",
             "type": "object",
             "additionalProperties": False,
             "properties": {"graph": graph, "outputs": shared["outputs"]},
@@ -76,7 +76,7 @@ def rule_schema() -> dict[str, Any]:
         "preserves": {"description": "What an approximate rule keeps, in words.", **_TEXTS},
         "mode": {"description": "`eval`: the rule holds in evaluation only.", "const": "eval"},
         "weights": {
-            "description": "New parameter or module: old one, a node of `graph`, or {init: …}; `dropped` lists what is lost.",
+            "description": "New parameter or module: old one, a node of `graph`, or {init: …}; `dropped`: lost ones.",
             "type": "object",
             "properties": {"graph": graph, "dropped": {"anyOf": [_TEXT, _TEXTS]}},
             "additionalProperties": {"anyOf": [_TEXT, {"type": "object", "required": ["init"]}]},

@@ -39,9 +39,9 @@ class Refused(Exception):
 class Replacement:
     """What takes the place of a match.
 
-    ``graph``: the new nodes; its inputs are ``operands`` of the graph around. ``removed``: numbers of the nodes that go.
-    ``outputs``: for every value of the match that others read, the new one (an output of ``graph``). ``names``: node of
-    ``graph`` → label that it redefines. ``warnings``: conditions that do not hold and do not forbid.
+    ``graph``: the new nodes; its inputs are ``operands`` of the graph around. ``removed``: numbers of the nodes that
+    go. ``outputs``: for every value of the match that others read, the new one (an output of ``graph``). ``names``:
+    node of ``graph`` → the old node whose name it takes. ``warnings``: conditions that do not hold and do not forbid.
     """
 
     graph: Graph
@@ -186,6 +186,10 @@ def replaced(
         scope[name] = None if ref is None else site.ref(f, ref)
         if first is None:
             first = scope[name]
+    if not rule.pattern.inputs:  # the first operand of the pattern's first node
+        k = match.nodes[next(iter(rule.pattern.nodes))]
+        operands = graph.nodes[k].inputs if k is not None else ()
+        first = site.ref(f, operands[0]) if operands and operands[0] is not None else None
     for name, refs in match.rest.items():
         scope[name] = Values(site.ref(f, r) for r in refs)
     for name, ref in context.items():
@@ -272,8 +276,8 @@ def _check_uses(graph: Graph, match: Match, removed: tuple[int, ...], given: set
                     raise Refused(f"`{label[r[0]]}` is also read by `{node.name}`", label[r[0]])
         if j in gone:
             continue
-        owner = node.share[0] if node.share is not None else None
-        if owner is None and node.op is not None and node.op.reads is not None:
+        owner = None  # what shares weights is replaced together with their owner: the engine sees to it
+        if node.op is not None and node.op.reads is not None:
             owner = node.op.reads.partition(".")[0]
         if owner is not None:
             for k in gone:

@@ -75,8 +75,8 @@ def splice(graph: Graph, replacements: Sequence[Replacement], mark: str) -> Spli
     for r in replacements:
         own: dict[str, str] = {}
         for node in r.graph.nodes:
-            k = r.names.get(node.name)
-            wanted = node.name if k is None else graph.nodes[k].name
+            number_of = r.names.get(node.name)
+            wanted = node.name if number_of is None else graph.nodes[number_of].name
             name, count = wanted, 2
             while name in taken or name in RESERVED:
                 name, count = f"{wanted}_{count}", count + 1

@@ -25,8 +25,8 @@ __all__ = ["Moves", "Source", "WeightFault", "moves_of", "owned"]
 class Source(NamedTuple):
     """Where a new weight comes from.
 
-    ``kind``: ``carried`` (from ``paths[0]``), ``computed`` (output ``output`` of ``graph``, fed with ``paths``), ``new``
-    (``init``: a law other than the declared one, or None).
+    ``kind``: ``carried`` (from ``paths[0]``), ``computed`` (output ``output`` of ``graph``, fed with ``paths``), or
+    ``new`` (``init``: a law other than the declared one, or None).
     """
 
     kind: str
@@ -193,7 +193,7 @@ def _computed(
             outputs.append((name, v.ref))
     if not outputs:
         return {}, set()
-    wanted = {target for target in rule.weights.carried.values()}
+    wanted = set(rule.weights.carried.values())
     outputs = [o for o in outputs if o[0] in wanted] or outputs
     whole = f.finish(tuple(outputs), (), f"{rule.name}.weights")
     part, kept = read_inputs(whole)

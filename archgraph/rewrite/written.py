@@ -36,6 +36,8 @@ def derived_text(
     params = {k: _plain(v) for k, v in spec.settings.items() if v is not None}
     if params:
         tree["params"] = params
+    if params or expect is not None:  # chosen: other variants are another matter
+        tree["variants"] = {}
     entries = []
     for rule, word in rules:
         entry: dict[str, Any] = {"rule": word if rule.name in shipped_rules() else _relative(rule.path, folder)}

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Derivation", "apply_rewrites", "derive_block", "read_rewrites"]
 
-#: Who reads and applies rules: `read(raw, container, key, file, block, faults)` and `apply(entries, graph, env, session)`.
+#: Who reads and applies rules, by `read(raw, container, key, file, block, faults)` and
+#: `apply(entries, graph, env, session)`.
 ENGINE: Final = "archgraph.rewrite.derive"
 
 
@@ -55,7 +56,7 @@ class Derivation:
 
     def params(self) -> None:
         """Params, locals and conditions of the base, and what rules leave to be set."""
-        file, base, tree = self.file, self.file.origin, self.parser.tree
+        file, base = self.file, self.file.origin
         own = dict(file.params)
         if base is not None:
             merged = dict(base.params)
@@ -64,15 +65,22 @@ class Derivation:
             file.params = merged
             file.let = base.let
             file.requires = base.requires
-            if not file.variants:
+            file.rewrites = base.rewrites
+        if file.rewrite is not None:
+            self._rewrites(own)
+        if base is not None:
+            if "variants" not in self.parser.tree:
                 file.variants = dict(base.variants)
             else:
                 self._variants(base)
-        if file.rewrite is None:
-            return
+
+    def _rewrites(self, own: Mapping[str, Param]) -> None:
+        """Rules to apply, and their params that nobody has set."""
+        file, tree = self.file, self.parser.tree
         scratch = Block("", file, None, root=True)
-        file.rewrites = read_rewrites(file.rewrite, tree, file, scratch, self.faults)
-        for entry in file.rewrites:
+        found = read_rewrites(file.rewrite, tree, file, scratch, self.faults)
+        file.rewrites = (*file.rewrites, *found)
+        for entry in found:
             for name, p in entry.open_params():
                 if name in own or (name in file.params and getattr(file.params[name], "span", None) is p.span):
                     continue

@@ -631,7 +631,7 @@ def derived_block(
         if done is None:
             return Result(None, None)
         graph = done
-    args = tuple([(n, "late" if type(v := bound.get(n)) is Late else v) for n in block.params])
+    args = tuple([(n, recorded(bound.get(n))) for n in block.params])
     graph = graph.replace(name=block.name, args=args, source=f"{block.file.path}#{block.name}")
     return Result(graph, template(value))
 

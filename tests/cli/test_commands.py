@@ -13,7 +13,7 @@ from archgraph.spec.load import shipped
 from tests.cli.running import run, run_alone
 from tests.report.small import MACS, PARAMS, TINY
 
-COMMANDS = ["build", "check", "draw", "dump", "ops", "parity", "report", "specs", "verify"]
+COMMANDS = ["build", "check", "draw", "dump", "find", "ops", "parity", "report", "rewrite", "rules", "specs", "verify"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -136,11 +136,14 @@ def test_params_may_depend_on_the_numbers_of_a_path() -> None:
         for stage in done.after.node("layers").callee.nodes
         for n in stage.callee.node("blocks").callee.nodes
     ]
-    assert sizes == [3, 3, 5, 5, 7, 7, 9, 9]
+    assert sizes == [(k,) for k in (3, 3, 5, 5, 7, 7, 9, 9)]
 
 
 def test_turns_themselves_are_sites() -> None:
-    body = "blocks: {step: {params: {k: 3}, inputs: {x: [B, C, H, W]}, graph: {c: {op: conv2d, out_channels: C, kernel_size: k, padding: k // 2}}}}"
+    body = (
+        "blocks: {step: {params: {k: 3}, inputs: {x: [B, C, H, W]}, "
+        "graph: {c: {op: conv2d, out_channels: C, kernel_size: k, padding: k // 2}}}}"
+    )
     graph = spec("y: {op: step, repeat: 5}", body)
     text = rule(
         "{inputs: {x: [...]}, graph: {b: {op: step, k: 3}}}",
@@ -194,7 +197,8 @@ def test_mistakes_about_weights(weights: str, message: str) -> None:
     graph = spec("y: {op: linear, out_features: 3}", inputs="{x: [2, 5, 6]}")
     match = "{inputs: {x: [B, N, C]}, graph: {y: {op: linear, out_features: n}}}"
     replace = (
-        "{graph: {s: {op: rearrange, in: x, pattern: b n c -> b c n}, y: {op: conv1d, out_channels: n, kernel_size: 1}, "
+        "{graph: {s: {op: rearrange, in: x, pattern: b n c -> b c n}, "
+        "y: {op: conv1d, out_channels: n, kernel_size: 1}, "
         "t: {op: rearrange, pattern: b c n -> b n c}}}"
     )
     if not message:

@@ -114,7 +114,8 @@ def test_a_block_is_matched_by_definition() -> None:
 def test_a_copy_of_a_block_is_the_same_block() -> None:
     copy = (
         "blocks: {conv_bn: {params: {out_channels: int, kernel_size: 1, stride: 1, dilation: 1, padding: dilation * "
-        "(kernel_size - 1) // 2, groups: 1, norm: {op: batch_norm2d}}, inputs: {x: [B, _, _, _]}, graph: {conv: {op: conv2d, "
+        "(kernel_size - 1) // 2, groups: 1, norm: {op: batch_norm2d}}, inputs: {x: [B, _, _, _]}, "
+        "graph: {conv: {op: conv2d, "
         "out_channels: out_channels, kernel_size: kernel_size, stride: stride, padding: padding, dilation: dilation, "
         "groups: groups, bias: false, init: {kaiming_normal: {fan: 1}}}, bn: norm}}}"
     )
@@ -127,7 +128,8 @@ def test_a_token_grid_binds() -> None:
     (found,) = matches(graph, "{inputs: {x: [B, P + (H W), C]}, graph: {y: {op: linear, out_features: _}}}")
     assert [found.env[n] for n in "PHW"] == [0, 6, 6]
     lost = spec(
-        "t: {op: rearrange, pattern: b c h w -> b (w h) c}\nu: {op: roll, shifts: 1, dims: 1}\ny: {op: linear, out_features: 3}"
+        "t: {op: rearrange, pattern: b c h w -> b (w h) c}\nu: {op: roll, shifts: 1, dims: 1}\n"
+        "y: {op: linear, out_features: 3}"
     )
     miss = find(lost, rule("{inputs: {x: [B, P + (A D E), C]}, graph: {y: {op: linear, out_features: _}}}")).miss
     assert miss is not None

@@ -11,11 +11,12 @@ from jsonschema.exceptions import best_match
 
 from archgraph.ops.base import Op, all_ops
 from archgraph.report.claims import _KEYS as CLAIM_KEYS
+from archgraph.rewrite.schema import rule_schema
 from archgraph.spec import schema
 from archgraph.spec.libraries import specs_folder
 from archgraph.spec.reference_parse import ENTRY_KEYS
 from archgraph.spec.yaml import load_yaml, read_source
-from tools.schema import TARGET
+from tools.schema import RULES, TARGET
 
 SPECS = sorted(p for p in specs_folder().rglob("*.yaml") if "rewrites" not in p.relative_to(specs_folder()).parts)
 
@@ -34,6 +35,7 @@ def faults(text: str) -> list[str]:
 
 def test_the_file_is_up_to_date() -> None:
     assert TARGET.read_text(encoding="utf-8") == schema.schema_text(schema.spec_schema()), "run `make docs`"
+    assert RULES.read_text(encoding="utf-8") == schema.schema_text(rule_schema()), "run `make docs`"
 
 
 def test_the_schema_is_one() -> None:
@@ -63,6 +65,15 @@ def test_shipped_specs_name_the_schema(path: Path) -> None:
     up = "../" * len(path.relative_to(specs_folder().parent).parent.parts)
     first = read_source(path).partition("\n")[0]
     assert first == f"# yaml-language-server: $schema={up}schema/spec.json"
+
+
+@pytest.mark.parametrize("path", sorted((specs_folder() / "rewrites").glob("*.yaml")), ids=lambda p: p.stem)
+def test_shipped_rules_validate(path: Path) -> None:
+    text = read_source(path)
+    assert text.partition("\n")[0] == "# yaml-language-server: $schema=../../schema/rule.json"
+    assert [
+        e.message for e in Draft7Validator(rule_schema()).iter_errors(json.loads(json.dumps(load_yaml(text))))
+    ] == []
 
 
 def test_words_are_those_of_the_readers() -> None:

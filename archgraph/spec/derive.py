@@ -145,6 +145,7 @@ class Derivation:
             self.faults.error(
                 "base/graph", span_of(self.parser.tree, key, key=True), f"a derived spec has no `{key}` of its own"
             )
+        file.single = base.single
         for name, block in base.graphs.items():
             own = file.name if name == base.name else name
             copy = Block(own, file, block.span, root=True)

@@ -19,7 +19,7 @@ name: linear_vit
 base: vit
 params: {depth: 6, pool: mean}
 rewrite:
-  - {rule: softmax_to_linear, where: "blocks.$j.attn", expect: depth, set: {phi: {op: elu}}}
+  - {rule: softmax_to_linear, where: "blocks.$j.attn", expect: depth, set: {feature_map: elu_plus_one}}
 """
 
 
@@ -33,7 +33,7 @@ def test_params_of_base_and_rules_live_on() -> None:
     spec = loads(LINEAR)
     params = spec.params()
     assert (params["depth"], params["dim"], params["pool"], params["floor"]) == (6, 192, "mean", 1e-6)
-    assert "phi" not in params
+    assert "feature_map" not in params
     wide = spec.with_settings(dim=96, depth=2)
     assert (
         totals(wide.graph(at=AT)).params

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.cli.running import run, run_alone
 
 RULE = """
@@ -14,6 +16,11 @@ replace: {graph: {act: {op: leaky_relu, negative_slope: slope}}}
 relation: approximate
 preserves: [shape, all weights]
 """
+
+
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # tables are not folded
 
 
 def test_rewrite_shows_sites_costs_and_weights() -> None:

@@ -1,37 +1,41 @@
-"""Whether candidates keep the study's hard constraints, before anything is built.
+"""Whether candidates keep the study's hard limits, before anything is built.
 
-Columns of a block are split by what changes the structure (rewrites, variants, and choices that no closed form can
-vary); for each structure the spec's costs are compiled once, over the parameters that are numbers, and evaluated for
-all its rows at once. Where a structure has no compiled form, its rows are elaborated one by one. Both refuse what the
-spec itself refuses: sizes that don't divide, conditions of ``requires``.
+A block of candidates is split by what changes the spec itself (its variant, rewrites); for each of these the costs are
+compiled once, as a function of all other parameters, and decide all rows in one call. What no closed form tells (a
+parameter with real values, a limit on a cost that is not compiled) is decided by elaborating the rows that are left.
+Both refuse what the spec itself refuses: sizes that don't divide, conditions of ``requires``.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from archgraph.analysis.function import RESULTS, CostFunction, cost_function
 from archgraph.ir.diagnostics import SpecError
 from archgraph.search.candidate import Candidates
 from archgraph.search.draws import Columns, Filter
-from archgraph.search.space import Parameter
+from archgraph.search.space import Parameter, environment
+from archgraph.spec.expr import compile
 
 if TYPE_CHECKING:
     from archgraph.search.study_file import Study
 
 __all__ = ["Feasibility"]
 
-Compiled = Callable[..., Mapping[str, Any]]
-
-_MAX_STRUCTURES: Final = 4096
+_MAX_STRUCTURES: Final = 1024
 _MAX_KNOWN: Final = 200_000
+_MAX_LISTED: Final = 1024
 
 
 class Feasibility:
-    """Decides blocks of candidates of a study. Counts what it has seen: ``looked`` and ``passed``."""
+    """Decides blocks of candidates of a study.
+
+    ``looked`` and ``passed`` count the rows that it has decided, ``elaborated`` those that took an elaboration.
+    """
 
     def __init__(self, study: Study, candidates: Candidates | None = None) -> None:
         self.study = study
@@ -40,10 +44,17 @@ class Feasibility:
         self.passed = 0
         self.elaborated = 0
         self._known: OrderedDict[tuple[Any, ...], bool] = OrderedDict()
-        space = study.space
-        self._irrelevant = {p.name for p in space.parameters if p.target in ("train", "data")}
-        self._names = [p.name for p in space.parameters if p.name not in self._irrelevant]
-        self._external = {p.name: _external(p) for p in space.parameters}
+        self._functions: OrderedDict[tuple[int, ...], CostFunction | None] = OrderedDict()
+        parameters = [p for p in study.space.parameters if p.target not in ("train", "data")]
+        self._names = [p.name for p in parameters]
+        self._split = [p for p in parameters if p.target in ("variant", "rewrite")]
+        self._free = [p for p in parameters if p.target in ("param", "element")]
+        self._over = {_column(p): _listed(p) for p in self._free}
+        self._external = {p.name: _external(p) for p in study.space.parameters}
+        self._quick = [c for c in study.hard if c.metric in RESULTS]
+        self._slow = [c for c in study.hard if c.metric not in RESULTS]
+        real = any(p.values is None and not p.whole for p in self._free)
+        self.compiled = not real and (not self._names or self._function(self._first_split()) is not None)
 
     @property
     def filter(self) -> Filter | None:
@@ -51,28 +62,28 @@ class Feasibility:
         return self if self._names else None
 
     @property
-    def compiled(self) -> bool:
-        """Whether blocks are decided by compiled closed forms."""
-        return False
-
-    @property
     def eager(self) -> bool:
-        """Whether proposals are filtered by the block: where there are limits to keep."""
-        return bool(self.study.hard)
+        """Whether proposals are filtered by the block, rather than looked at one by one."""
+        return self.compiled or bool(self.study.hard)
 
     def __call__(self, columns: Columns, want: int | None = None) -> np.ndarray:
         size = len(next(iter(columns.values())))
-        mask = np.zeros(size, dtype=bool)
-        hits = 0
-        for k in range(size):
-            self.looked += 1
-            values = {name: self._external[name](column[k].item()) for name, column in columns.items()}
-            if self.check(values):
-                mask[k] = True
-                hits += 1
-                if want is not None and hits >= want:
-                    break
-        self.passed += hits
+        mask = np.ones(size, dtype=bool)
+        if self.compiled:
+            canonical = self._canonical(columns)
+            for key, rows in self._groups(canonical, size):
+                function = self._function(key)
+                if function is not None:
+                    mask[rows] = self._decide(function, canonical, rows)
+                else:
+                    mask[rows] = self._one_by_one(columns, rows, None)
+            if self._slow:
+                rows = np.flatnonzero(mask)
+                mask[rows] = self._one_by_one(columns, rows, want)
+        else:
+            mask = self._one_by_one(columns, np.arange(size), want)
+        self.looked += size
+        self.passed += int(mask.sum())
         return mask
 
     def check(self, values: Mapping[str, Any]) -> bool:
@@ -86,6 +97,96 @@ class Feasibility:
                 self._known.popitem(last=False)
         return known
 
+    # -- closed forms ------------------------------------------------------------------------------------------------
+
+    def _function(self, key: tuple[int, ...]) -> CostFunction | None:
+        """Compiled costs of a variant and rewrites; None where there are none, or nothing is left to vary."""
+        if key not in self._functions:
+            found: CostFunction | None = None
+            values = {p.name: p.first for p in self.study.space.parameters}
+            values.update({p.name: list(p.values or ())[k] for p, k in zip(self._split, key, strict=True)})
+            try:
+                if self._over:
+                    spec = self.candidates.structure(self.study.space.assignment(values, {}))
+                    found = cost_function(spec, over=self._over, graph=self.study.graph, at=self.study.at)
+            except (SpecError, ValueError):  # no closed form: its rows are elaborated
+                found = None
+            self._functions[key] = found
+            while len(self._functions) > _MAX_STRUCTURES:
+                self._functions.popitem(last=False)
+        self._functions.move_to_end(key)
+        return self._functions[key]
+
+    def _first_split(self) -> tuple[int, ...]:
+        return tuple(0 for _ in self._split)
+
+    def _decide(self, function: CostFunction, columns: Columns, rows: np.ndarray) -> np.ndarray:
+        given = {}
+        for p in self._free:
+            column, name = columns[p.name][rows], _column(p)
+            if name in function.choices:
+                step = int(p.step or 1)
+                given[name] = column if p.values is not None else (column - int(p.low)) // step
+            elif p.values is not None:
+                given[name] = np.array(list(p.values.values()))[column.astype(np.int64)]
+            else:
+                given[name] = column
+            given[name] = given[name].astype(np.int64)
+        found = function.by_code(**given)
+        mask: np.ndarray = found["valid"].copy()
+        for c in self._quick:
+            if c.high is not None:
+                mask &= found[c.metric] <= c.high
+            if c.low is not None:
+                mask &= found[c.metric] >= c.low
+        return mask
+
+    def _canonical(self, columns: Columns) -> Columns:
+        """Columns with the values of inactive parameters replaced by their first."""
+        conditional = [p for p in self.study.space.parameters if p.when is not None]
+        if not conditional:
+            return columns
+        found = dict(columns)
+        for p in conditional:
+            assert p.when is not None
+            holds = compile(p.when)
+            heads = p.when.names
+            read = [n for n in found if n.partition(".")[0] in heads]
+            stacked = np.stack([np.asarray(found[n], dtype=float) for n in read])
+            unique, where = np.unique(stacked, axis=1, return_inverse=True)
+            truth = np.array(
+                [
+                    bool(holds(environment({n: self._external[n](v) for n, v in zip(read, row, strict=True)})))
+                    for row in unique.T.tolist()
+                ]
+            )
+            first = 0 if p.values is not None else p.first
+            found[p.name] = np.where(truth[where.reshape(-1)], found[p.name], first)
+        return found
+
+    def _groups(self, columns: Columns, size: int) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
+        """Rows of equal variant and rewrites."""
+        if not self._split:
+            yield (), np.arange(size)
+            return
+        keys = np.stack([np.asarray(columns[p.name]).astype(np.int64) for p in self._split], axis=1)
+        unique, where = np.unique(keys, axis=0, return_inverse=True)
+        where = where.reshape(-1)
+        for k, key in enumerate(unique.tolist()):
+            yield tuple(key), np.flatnonzero(where == k)
+
+    # -- elaboration -------------------------------------------------------------------------------------------------
+
+    def _one_by_one(self, columns: Columns, rows: np.ndarray, want: int | None) -> np.ndarray:
+        mask = np.zeros(len(rows), dtype=bool)
+        hits = 0
+        for k, row in enumerate(rows.tolist()):
+            mask[k] = self.check({name: self._external[name](column[row].item()) for name, column in columns.items()})
+            hits += int(mask[k])
+            if want is not None and hits >= want:
+                break
+        return mask
+
     def _elaborate(self, values: Mapping[str, Any]) -> bool:
         self.elaborated += 1
         try:
@@ -93,6 +194,19 @@ class Feasibility:
         except SpecError:
             return False
         return all(c.violation(costs[c.metric]) <= 0 for c in self.study.hard)
+
+
+def _column(p: Parameter) -> str:
+    """A parameter as the cost function calls it: ``depths.2`` for an element."""
+    return p.key if p.index is None else f"{p.key}.{p.index}"
+
+
+def _listed(p: Parameter) -> list[Any] | None:
+    """The values of a parameter, where they are few enough to be listed."""
+    if p.values is not None:
+        return list(p.values.values())
+    values = range(int(p.low), int(p.high) + 1, int(p.step or 1))
+    return list(values) if len(values) <= _MAX_LISTED else None
 
 
 def _external(p: Parameter) -> Callable[[Any], Any]:

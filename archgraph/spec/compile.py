@@ -67,6 +67,7 @@ META: Final = frozenset(
         "label",
         "weights",
         "vmap",
+        "share",
     }
 )
 FORMS: Final = ("op", "formula", "residual", "switch", "share", "graph", "list")
@@ -583,6 +584,9 @@ class Compiler:
         forms = [f for f in FORMS if f in raw]
         if "graph" in forms and "op" in forms:
             forms.remove("graph")
+        turns = raw.get("share") == "turns" and len(forms) > 1
+        if turns:
+            forms.remove("share")
         if not forms:
             if len(raw) == 1 and name is None:
                 only = next(iter(raw))
@@ -605,7 +609,7 @@ class Compiler:
         loop_words = [w for w in ("repeat", "for", "each", "map") if w in raw]
         if form != "op":
             for k in raw:
-                if k not in FORM_KEYS[form]:
+                if k not in FORM_KEYS[form] and not (k == "share" and turns):
                     self.unknown_key(raw, k, sorted(FORM_KEYS[form]), f"a `{form}` node")
         given: RefPlan | None = None
         op_word = raw["op"] if form == "op" else None
@@ -629,6 +633,8 @@ class Compiler:
             return self.loop(loop_words, plan, raw, container, key, given, name)
         if isinstance(plan, SwitchPlan) and name is not None:
             self.loops += [(name, case) for case in plan.cases.values() if isinstance(case, LoopPlan)]
+        if turns:
+            self.fault("share/loop", span_of(raw, "share"), "`share: turns` stands beside `repeat` or `for`")
         if "label" in raw:
             self.fault(
                 "label/loop",
@@ -714,7 +720,8 @@ class Compiler:
                         at = span_of(raw["as"], k) if isinstance(raw["as"], YList) else span_of(raw, "as")
                         self.fault("name/invalid", at, f"`{n}` can't name a value: {why}")
                 plan.names = tuple(names)
-        if "shape" in raw and not (isinstance(plan, OpPlan) and _has_attr(plan.target, "shape")):
+        own_shape = isinstance(plan, WeightsPlan) or (isinstance(plan, OpPlan) and _has_attr(plan.target, "shape"))
+        if "shape" in raw and not own_shape:
             pattern = self.pattern(raw["shape"], raw, "shape")
             if pattern is not None:
                 plan.shape = pattern
@@ -962,6 +969,7 @@ class Compiler:
         self.common(body, inner)
         body.raw = raw
         plan = LoopPlan(self.at(raw, word), "for" if word == "repeat" else word, names, count, body, label, given)
+        plan.shared = raw.get("share") == "turns"
         if isinstance(body, OpPlan) and body.inputs and word in ("for", "repeat"):
             first = body.inputs[0]
             if isinstance(first, RefPlan):

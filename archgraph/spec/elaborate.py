@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from archgraph.ir.diagnostics import Span, did_you_mean
-from archgraph.ir.dim import Cond, Dim, Num, sym
+from archgraph.ir.dim import Cond, Dim, Num, SymbolicTruth, sym
 from archgraph.ir.graph import Graph, Node
 from archgraph.ir.real import Late, Real, free
 from archgraph.ir.types import TensorType
 from archgraph.ops.base import OpError
 from archgraph.spec.explain import Call, Notes, instances, origins, show_value
-from archgraph.spec.expr import EvalError, UnknownName
+from archgraph.spec.expr import Compare, EvalError, UnknownName
 from archgraph.spec.frame import FAULTS, MAX_DEPTH, Frame, Made, Session, TooLarge
 from archgraph.spec.model import Block, Input, Local, OpRef, Param, SpecFile
 from archgraph.spec.values import UNKNOWN, Record, Ref, Turns, Values, flatten, freeze, rebuild, template, tidy
@@ -434,6 +434,12 @@ def check_requirement(f: Frame, r: Local) -> bool:
         if isinstance(value, Cond):
             f.require(value, r.why)
             return True
+    except SymbolicTruth as error:
+        if error.cond is None or not isinstance(r.expr, Compare):
+            f.caught(error, r.span)
+            return False
+        f.require(error.cond, r.why)
+        return True
     except FAULTS as error:
         f.caught(error, r.span)
         return False

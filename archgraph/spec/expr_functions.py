@@ -209,6 +209,7 @@ FUNCTIONS: Final[dict[str, HostFunction]] = {
     "int": HostFunction(_int, 1, 1, True, "whole part, toward zero; or the number that a text spells"),
     "float": HostFunction(_float, 1, 1, True, "as a float; or what the arithmetic in a text gives"),
     "bool": HostFunction(bool, 1, 1, False, "true unless zero, null or empty"),
+    "given": HostFunction(lambda x: x is not None, 1, 1, False, "whether an optional input or param is there"),
     # Lists.
     "len": HostFunction(_length, 1, 1, False, "number of items of a list or mapping, or characters of a text"),
     "sum": HostFunction(_sum, 0, None, False, "sum of a list, or of the arguments"),

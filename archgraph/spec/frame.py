@@ -49,12 +49,15 @@ class Session:
         self.depth = 0
         #: Nodes made in this elaboration; those of a shared graph once.
         self.made = 0
+        #: Graphs called in this elaboration, and in which body.
+        self.graphs: dict[Block, tuple[Block, str]] = {}
 
     def begin(self) -> None:
         """Forget the faults of the last elaboration; bound the memo."""
         self.faults = Collector()
         self.reported.clear()
         self.made = 0
+        self.graphs.clear()
         self.trials = 0
         self.depth = 0
         if len(self.memo) > MAX_MEMO:

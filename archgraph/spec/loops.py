@@ -9,7 +9,7 @@ from archgraph.ir.diagnostics import Span
 from archgraph.ir.dim import Dim, Num, SymbolicTruth
 from archgraph.ir.graph import Graph, Node
 from archgraph.ir.real import Late, NeedsValue
-from archgraph.ops.base import OpError
+from archgraph.ops.base import Op, OpError
 from archgraph.spec.elaborate import Result, add_call
 from archgraph.spec.explain import show_value
 from archgraph.spec.frame import FAULTS, MAX_TURNS, Frame
@@ -144,6 +144,26 @@ def _inputs(inner: Frame, name: str, value: Any) -> Any:
     return rebuild(template(value), iter(refs))
 
 
+def _owned(f: Frame, node: Node) -> Any:
+    """The weights of a node, for comparing; nothing if it has none."""
+    types = [None if r is None else f.inputs[r[1]][1] if r[0] < 0 else f.nodes[r[0]].types[r[1]] for r in node.inputs]
+    return _tensors(node, types)
+
+
+def _tensors(node: Node, types: list[Any]) -> list[Any]:
+    if node.share is not None:
+        return []
+    found: list[Any] = []
+    if node.op is not None:
+        assert isinstance(node.op, Op)
+        found += [(w.name, w.shape) for w in node.op.weights(*types)]
+    for g in node.callees:
+        for n in g.nodes:
+            inside = [None if r is None else g.type_of(r) for r in n.inputs]
+            found += [(n.name, n.count, *t) for t in _tensors(n, inside)]
+    return found
+
+
 class LoopPlan(NodePlan):
     """A node with ``repeat``, ``for``, ``each`` or ``map``."""
 
@@ -169,7 +189,8 @@ class LoopPlan(NodePlan):
         #: Whether turns are read one by one (``name.0``, ``name...``), set by the compiler.
         self.indexed = False
         #: Nodes of the body shared over turns (``share: turns``): name → plan.
-        self.shared: dict[str, OpPlan] = {}
+        #: Whether all turns have the weights of the first (``share: turns``).
+        self.shared = False
         self._wanted: frozenset[str] | None = None
 
     def first_input(self, f: Frame, it: Any, name: str) -> Any:
@@ -346,6 +367,28 @@ class LoopPlan(NodePlan):
         )
         return rebuild(template(value), iter(f.refs(index)))
 
+    def _share(self, inner: Frame, start: int) -> None:
+        """Give the nodes of a turn, those from ``start`` on, the weights of the first turn's.
+
+        Raises
+        ------
+        OpError
+            If they are not alike.
+        """
+        for k in range(start, len(inner.nodes)):
+            node, first = inner.nodes[k], inner.nodes[k - start]
+            if node.share is not None:
+                continue
+            if _owned(inner, node) != _owned(inner, first):
+                raise OpError(
+                    "turns that share their weights are alike, and these are not",
+                    hint="`share: turns` needs one width throughout",
+                    code="share/turns",
+                    key="share",
+                )
+            if _owned(inner, node):
+                inner.nodes[k] = node.replace(share=(first.name,))
+
     def _carries(self, node: Any, inner: Frame, outs: list[tuple[str, Ref]]) -> bool:
         """Whether the node's outputs can feed its first inputs on the next turn, types being equal."""
         callee = node.callees[0]
@@ -365,8 +408,6 @@ class LoopPlan(NodePlan):
         if made is None:
             return UNKNOWN
         inner, refs, first = made
-        for key, plan in self.shared.items():
-            inner.env["__shared__" + key] = plan
         value = first
         found = Values()
         for t in range(n):
@@ -376,7 +417,10 @@ class LoopPlan(NodePlan):
             label = self.label(inner.env) if self.label is not None else str(t)
             if label in inner.taken:
                 raise OpError(f"two turns are called `{label}`", code="label/twice", key="label")
+            before = len(inner.nodes)
             got = self.body.evaluate(inner, value if self.kind == "for" else first, label)
+            if self.shared and t > 0:
+                self._share(inner, before)
             if isinstance(got, Turns):
                 got = got.last
             if holds_unknown(got):

@@ -645,7 +645,8 @@ class OpPlan(NodePlan):
             raise OpError(
                 "`weights` can be given to ops; a block takes them as inputs", code="weights/block", key="weights"
             )
-        return call_block(f, name, block, args, values, self.flags, place=self._argument)
+        share = one_instance(f, block) if block.root else None
+        return call_block(f, name, block, args, values, self.flags, share, self._argument)
 
     def _argument(self, param: str) -> Span | None:
         """Where an argument is written."""
@@ -930,6 +931,27 @@ class GroupPlan(NodePlan):
         if self.body.outputs is not None:
             return self.body.output_value(f)
         return value
+
+
+def one_instance(f: Frame, graph: Block) -> tuple[str, ...] | None:
+    """The earlier call of a graph in the same body, whose weights a new call has too: a graph is one instance.
+
+    Raises
+    ------
+    OpError
+        If it is called in another body of this elaboration already.
+    """
+    for name, made in f.made.items():
+        if made.block is graph:
+            return (name,)
+    place = (f.block, f.path)
+    if f.session.graphs.setdefault(graph, place) != place:
+        raise OpError(
+            f"`{graph.name}` is a graph, one instance, and is called in another body already",
+            hint=f"call it once and hand its value on, or make `{graph.name}` one of `blocks:`",
+            code="graph/instance",
+        )
+    return None
 
 
 def _shapes(weights: list[tuple[str, tuple[Any, ...]]]) -> str:

@@ -57,7 +57,7 @@ class Unknown:
 
 
 UNKNOWN: Final = Unknown()
-_VALUES: Final = frozenset({Ref, Record, Values, Turns, Unknown})
+_VALUES: Final = frozenset({Ref, Record, Weights, Values, Turns, Unknown})
 
 
 def is_value(x: object) -> bool:

@@ -61,7 +61,7 @@ class WeightsPlan(NodePlan):
             c.fault("weights/form", span_of(raw), "`weights` says `of` which block, and an `example` of its inputs")
             return None
         c.aim(plan.of, raw["of"], raw, "of", refs)
-        plan.lead = c.evaluator(raw.get("shape", ()), raw, "shape", refs)
+        plan.lead = c.evaluator(raw["shape"], raw, "shape", refs) if "shape" in raw else (True, ())
         plan.example = {str(k): c.evaluator(v, example, k, refs) for k, v in example.items()}
         if plan.of.target is None and plan.of.late_target is None:
             return None

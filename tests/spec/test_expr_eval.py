@@ -137,6 +137,7 @@ def test_values_are_those_of_python(tree: Expr, values: list[int]) -> None:
         ("exp(0) + cos(0) + sin(0) + tan(0)", 2.0),
         ("abs(-3) + sqrt(9)", 6.0),
         ("bool([])", False),
+        ("given(null) or given(0)", True),
         ("'it\\'s' == \"it's\"", True),
         ("9223372036854775807", 2**63 - 1),
         ("-9223372036854775807 - 0", -(2**63) + 1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -19,13 +20,12 @@ def complete_variant(ctx: typer.Context, incomplete: str) -> list[str]:
     from archgraph.ir.diagnostics import SpecError
     from archgraph.spec.load import parse_file, resolve
 
-    given = ctx.params.get("specs") or ctx.params.get("spec") or []
+    # An option that still lacks its value keeps the parser from sorting the rest of the line.
+    given = ctx.params.get("specs") or ctx.params.get("spec") or [a for a in ctx.args if not a.startswith("-")]
     found: list[str] = []
     for name in [given] if isinstance(given, str) else given:
-        try:
+        with suppress(SpecError):
             found += [v for path in resolve(name) for v in parse_file(path).variants]
-        except SpecError:
-            return []
     return [v for v in found if v.startswith(incomplete)]
 
 

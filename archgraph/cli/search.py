@@ -87,7 +87,10 @@ def resume(
 
 @app.command()
 def status(study: _Folder, plugins: Plugins = None, json: Json = False) -> None:
-    """How far a study is: trials by state, living workers, acceptance, the front's size."""
+    """How far a study is: trials by state, living workers, acceptance, the front's size.
+
+    Example:  archgraph search status vit_digits
+    """
     from archgraph.cli.searching import opened, show_status
 
     show_status(opened(study, plugins), json)
@@ -102,7 +105,10 @@ def best(
     plugins: Plugins = None,
     json: Json = False,
 ) -> None:
-    """The best trials of a study: its front."""
+    """The best trials of a study: its front.
+
+    Example:  archgraph search best vit_digits
+    """
     from archgraph.cli.searching import opened, show_front
 
     results = opened(study, plugins)
@@ -120,7 +126,10 @@ def plot(
     ] = None,
     plugins: Plugins = None,
 ) -> None:
-    """Draw a study as HTML and PNG: front, history, importances, parallel coordinates, front over cost."""
+    """Draw a study as HTML and PNG: front, history, importances, parallel coordinates, front over cost.
+
+    Example:  archgraph search plot vit_digits
+    """
     from archgraph.cli.searching import draw_plots, opened
 
     draw_plots(opened(study, plugins), out)
@@ -133,7 +142,10 @@ def replay(
     plugins: Plugins = None,
     json: Json = False,
 ) -> None:
-    """Run one trial again from its record and compare the score, digit by digit. Exit code 1 where it differs."""
+    """Run one trial again from its record and compare the score, digit by digit. Exit code 1 where it differs.
+
+    Example:  archgraph search replay vit_digits 12
+    """
     from archgraph.cli.searching import opened, show_replay
 
     if not show_replay(opened(study, plugins), trial, json):
@@ -148,7 +160,10 @@ def export(
     ] = None,
     plugins: Plugins = None,
 ) -> None:
-    """Write the front as spec files that `archgraph build` takes, and a summary in Markdown."""
+    """Write the front as spec files that `archgraph build` takes, and a summary in Markdown.
+
+    Example:  archgraph search export vit_digits --out front
+    """
     from archgraph.cli.searching import opened, write_front
 
     write_front(opened(study, plugins), out)

@@ -23,6 +23,21 @@ def test_help_has_an_example(command: str) -> None:
     assert f"archgraph {command}" in found.output.partition("Example")[2]
 
 
+def test_every_command_of_every_group_has_an_example() -> None:
+    import click
+    import typer
+
+    from archgraph.cli.app import app
+
+    def walk(command: click.Command, path: str) -> list[str]:
+        inner = getattr(command, "commands", None)
+        if inner is not None:
+            return [lost for name, below in inner.items() for lost in walk(below, f"{path} {name}")]
+        return [] if f"Example:  {path}" in (command.help or "") else [path]
+
+    assert walk(typer.main.get_command(app), "archgraph") == []
+
+
 def test_all_commands_are_listed() -> None:
     found = run("--help")
     assert all(command in found.output for command in COMMANDS)
@@ -252,3 +267,7 @@ def test_completion_of_names() -> None:
     assert complete_op("conv2") == ["conv2d"]
     found = run_alone(_ARCHGRAPH_COMPLETE="complete_bash", COMP_WORDS="archgraph report vi", COMP_CWORD="2")
     assert found.stdout.split() == ["vit"]
+    found = run_alone(
+        _ARCHGRAPH_COMPLETE="complete_bash", COMP_WORDS="archgraph report vit --variant sm", COMP_CWORD="4"
+    )
+    assert found.stdout.split() == ["small"]

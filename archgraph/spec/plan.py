@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from archgraph.ir.diagnostics import Span, did_you_mean
 from archgraph.ir.dim import Dim
@@ -220,6 +220,11 @@ class NodePlan:
     """A compiled node. Subclasses implement `run`; `evaluate` adds what every node may say."""
 
     __slots__ = ("_span", "at", "condition", "flags", "is_source", "names", "otherwise", "raw", "refs", "shape")
+
+    #: Takes nothing but what it names, never the value above.
+    explicit: ClassVar[bool] = False
+    #: Passes its `given`, or the value above, on to plans inside.
+    wraps: ClassVar[bool] = False
 
     def __init__(self, at: Callable[[], Span | None]) -> None:
         self.at = at
@@ -782,6 +787,7 @@ class ResidualPlan(NodePlan):
     """``residual:`` the input plus what the branch makes of it."""
 
     __slots__ = ("branch", "given", "shortcut")
+    wraps = True
 
     def __init__(
         self, at: Callable[[], Span | None], branch: NodePlan, shortcut: NodePlan | None, given: RefPlan | None
@@ -833,6 +839,7 @@ class SwitchPlan(NodePlan):
     """``switch:`` a static choice; ``switch: training`` one at run time (see `archgraph.spec.regions`)."""
 
     __slots__ = ("cases", "given", "selector")
+    wraps = True
 
     def __init__(
         self, at: Callable[[], Span | None], selector: Eval, cases: dict[Any, NodePlan], given: RefPlan | None
@@ -917,6 +924,7 @@ class GroupPlan(NodePlan):
     """Named nodes in one mapping, without a path segment: the value is that of the last one."""
 
     __slots__ = ("body", "given")
+    wraps = True
 
     def __init__(self, at: Callable[[], Span | None], body: GraphPlan, given: RefPlan | None = None) -> None:
         super().__init__(at)

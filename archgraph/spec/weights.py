@@ -36,6 +36,7 @@ class WeightsPlan(NodePlan):
     """
 
     __slots__ = ("example", "lead", "of")
+    explicit = True
 
     def __init__(self, at: Callable[[], Span | None]) -> None:
         super().__init__(at)

@@ -211,8 +211,7 @@ def find_library(name: str, file: str, span: Span | None, but: str = "") -> str:
             raise SpecError(Diagnostic("uses/path", span, f"`{name}` leads outside the folder of the spec"))
         if os.path.isfile(candidate) and candidate != but:
             if not (
-                _inside(real := os.path.realpath(candidate), _real_folder(base))
-                or _inside(real, _real_folder(root))
+                _inside(real := os.path.realpath(candidate), _real_folder(base)) or _inside(real, _real_folder(root))
             ):
                 raise SpecError(Diagnostic("uses/path", span, f"`{name}` leads outside the folder of the spec"))
             return candidate

@@ -69,5 +69,7 @@ def run(quick: bool) -> Section:
         ("model", "what", "ours, CPU ms", "theirs, CPU ms", "median ratio of pairs", "95 % interval"),
         rows,
         gates,
-        ("Ours goes from the typed graph to fx graphs and modules; with real weights from the spec's name, weights drawn.",),
+        (
+            "Ours goes from the typed graph to fx graphs and modules; with real weights from the spec's name, weights drawn.",
+        ),
     )

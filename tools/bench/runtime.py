@@ -59,7 +59,8 @@ def run(quick: bool) -> Section:
                 raise AssertionError(f"{title}: outputs differ by {difference}")
             for step in ("forward", "forward and backward"):
                 competitors = {
-                    name: stepper(model, x, step, mode == "compiled") for name, model in (("ours", ours), ("theirs", theirs))
+                    name: stepper(model, x, step, mode == "compiled")
+                    for name, model in (("ours", ours), ("theirs", theirs))
                 }
                 found = in_turns(competitors, pairs, warm=2)
                 middle, low, high = ratio(found["ours"], found["theirs"])

@@ -33,9 +33,8 @@ def test_turns() -> None:
 
 
 def test_a_section_as_markdown() -> None:
-    text = Section(
-        "T", ("a", "b"), [["x", 1234567], ["y", 0.01234]], [Gate("g", 2.0, 1.0, " ms")], ("note",)
-    ).markdown()
+    rows = [["x", 1234567], ["y", 0.01234]]
+    text = Section("T", ("a", "b"), rows, [Gate("g", 2.0, 1.0, " ms")], ("note",)).markdown()
     assert "| x | 1,234,567 |" in text
     assert "| y | 0.0123 |" in text
     assert "FAILS: g: 2 ms, at most 1 ms" in text

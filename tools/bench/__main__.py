@@ -15,8 +15,8 @@ from tools.bench.common import machine
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
 HEAD = """# Benchmarks
 
-Written by `make bench` (`python -m tools.bench --write`). The machine class stands in each section; other processes used
-these machines too, so compare within a table: ratios matter, milliseconds don't carry over.
+Written by `python -m tools.bench --write`. The machine class stands in each section; other processes used these
+machines too, so compare within a table: ratios matter, milliseconds don't carry over.
 """
 
 

@@ -723,7 +723,7 @@ class Compiler:
                         at = span_of(raw["as"], k) if isinstance(raw["as"], YList) else span_of(raw, "as")
                         self.fault("name/invalid", at, f"`{n}` can't name a value: {why}")
                 plan.names = tuple(names)
-        own_shape = isinstance(plan, WeightsPlan) or (isinstance(plan, OpPlan) and _has_attr(plan.target, "shape"))
+        own_shape = plan.has_shape or (isinstance(plan, OpPlan) and _has_attr(plan.target, "shape"))
         if "shape" in raw and not own_shape:
             pattern = self.pattern(raw["shape"], raw, "shape")
             if pattern is not None:

@@ -225,6 +225,8 @@ class NodePlan:
     explicit: ClassVar[bool] = False
     #: Passes its `given`, or the value above, on to plans inside.
     wraps: ClassVar[bool] = False
+    #: `shape` is a key of its own, no pattern that the value must fit.
+    has_shape: ClassVar[bool] = False
 
     def __init__(self, at: Callable[[], Span | None]) -> None:
         self.at = at

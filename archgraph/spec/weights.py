@@ -37,6 +37,7 @@ class WeightsPlan(NodePlan):
 
     __slots__ = ("example", "lead", "of")
     explicit = True
+    has_shape = True
 
     def __init__(self, at: Callable[[], Span | None]) -> None:
         super().__init__(at)

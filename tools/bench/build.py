@@ -70,7 +70,7 @@ def run(quick: bool) -> Section:
         rows,
         gates,
         (
-            "Ours on meta goes from the typed graph to fx graphs and modules; with real weights from the spec's name to a",
-            "module whose weights are drawn.",
+            "Ours on meta goes from the typed graph to fx graphs and modules; with real weights from the spec's name",
+            "to a module whose weights are drawn.",
         ),
     )

@@ -174,7 +174,6 @@ def call_block(
     bound: dict[str, Any] = {}
     key: list[Any] = [block]
     late: list[tuple[str, Any]] = []
-    scope: dict[str, Any] | None = None  # what defaults see, made when one is needed
     failed = False
     for param, p in block.params.items():
         value = args.get(param)
@@ -199,16 +198,14 @@ def call_block(
             key.append(_ABSENT)
             continue
         else:
-            if scope is None:
-                scope = dict(file_scope(session, block.file))
-            scope.update(bound)
+            scope = {**file_scope(session, block.file), **bound}
             try:
-                value = tidy(p.default(scope))
+                value = param_default(p, scope)
             except FAULTS as error:
                 Frame(session, block, scope, (Call(f.span, block.name, f.path + name), *f.trace)).caught(error, p.span)
                 return UNKNOWN
         bound[param] = value
-        key.append(value if type(value) is int else freeze(value))
+        key.append(freeze(value))
     if failed:
         return UNKNOWN
     if order.file_names:

@@ -127,7 +127,6 @@ class MappedPlan(NodePlan):
     """
 
     __slots__ = ("axes", "body", "own", "region", "weights")
-    explicit = True
 
     def __init__(self, at: Callable[[], Span | None], body: NodePlan | GraphPlan, axes: Axes) -> None:
         super().__init__(at)
@@ -288,7 +287,6 @@ class VjpPlan(NodePlan):
     """
 
     __slots__ = ("axes", "body", "cotangent", "own", "single", "wrt")
-    explicit = True
 
     def __init__(self, at: Callable[[], Span | None], body: GraphPlan, axes: Axes) -> None:
         super().__init__(at)

@@ -36,8 +36,6 @@ class WeightsPlan(NodePlan):
     """
 
     __slots__ = ("example", "lead", "of")
-    explicit = True
-    has_shape = True
 
     def __init__(self, at: Callable[[], Span | None]) -> None:
         super().__init__(at)

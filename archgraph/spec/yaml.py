@@ -183,6 +183,7 @@ class _Reader:
         loader = _Loader(self.text)
         next_event = loader.get_event
         handlers = {
+            yaml.ScalarEvent: self._scalar,
             yaml.MappingStartEvent: self._open,
             yaml.SequenceStartEvent: self._open,
             yaml.MappingEndEvent: self._close,
@@ -191,34 +192,13 @@ class _Reader:
             yaml.DocumentStartEvent: self._document,
         }
         skipped = (yaml.StreamStartEvent, yaml.DocumentEndEvent)
-        scalar, known_plain = yaml.ScalarEvent, _plain
         try:
             while True:
                 event = next_event()
-                kind = type(event)
-                if kind is scalar:
-                    # The common case in place of `_scalar` and `_attach`: a plain scalar, met before, in a mapping.
-                    frame = self.top
-                    if frame.is_map and event.implicit[0] and event.anchor is None and event.tag is None:
-                        value = known_plain.get(event.value, _UNSEEN)
-                        if value is not _UNSEEN:
-                            start, end = event.start_mark, event.end_mark
-                            mark = (start.line, start.column, end.line, end.column)
-                            key = frame.key
-                            if key is not _EXPECT:
-                                frame.node[key] = value
-                                frame.node.pos[key] = (frame.key_mark, mark)
-                                frame.key = _EXPECT
-                                continue
-                            if type(value) is str and value not in frame.node:
-                                frame.key, frame.key_mark = value, mark
-                                continue
-                    self._scalar(event)
-                    continue
-                handler = handlers.get(kind)
+                handler = handlers.get(type(event))
                 if handler is not None:
                     handler(event)
-                elif kind not in skipped:
+                elif type(event) not in skipped:
                     break
         except yaml.MarkedYAMLError as error:
             for frame in (*self.stack, self.top):
@@ -262,8 +242,7 @@ class _Reader:
         mark = node.mark = (start.line, start.column, end.line, end.column)
         if frame.quoted is not None:
             node.quoted = frozenset(frame.quoted)
-        if frame.damage is not None:
-            self._report_damage(frame)
+        self._report_damage(frame)
         self.top = self.stack.pop()
         self._attach(node, mark, True)
 

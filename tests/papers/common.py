@@ -52,11 +52,18 @@ def block(spec: str, name: str, inputs: Mapping[str, Sequence[Any]], *, seed: in
 
 
 def uneven(model: nn.Module, std: float = 0.3, seed: int = 1) -> nn.Module:
-    """The model with every parameter drawn anew, so that no zero or one of an initialisation hides a path."""
+    """The model with every parameter drawn anew, so that no zero or one of an initialisation hides a path.
+
+    Kernels and matrices keep the scale of what they take in (times ``std / 0.3``), so that signals reach the end of
+    deep networks; norms scatter about 1 and biases about 0, by ``std``.
+    """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_(0.0, std, generator=generator)
+        for name, parameter in model.named_parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(0.0, std / 0.3 * parameter[0].numel() ** -0.5, generator=generator)
+            else:
+                parameter.normal_(1.0 if name.endswith("weight") else 0.0, std, generator=generator)
         for name, buffer in model.named_buffers():
             if name.endswith("running_var"):
                 buffer.uniform_(0.5, 1.5, generator=generator)

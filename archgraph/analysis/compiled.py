@@ -38,14 +38,20 @@ class Compiled:
         found["valid"] = bool(found["valid"])
         return found
 
-    def run(self, columns: Sequence[NDArray[Any]], out: Mapping[str, NDArray[Any]], start: int, stop: int) -> bool:
+    def run(
+        self,
+        columns: Sequence[NDArray[Any]],
+        out: Mapping[str, NDArray[Any]],
+        start: int,
+        stop: int,
+        exact: bool = False,
+    ) -> bool:
         """Fill rows ``start`` to ``stop`` of ``out``; False, and nothing filled, where 64 bits may not do.
 
-        Arrays of ``out`` that hold Python objects take any size.
+        With ``exact`` it computes with Python integers, which ``out`` must take.
         """
         import numpy as np
 
-        exact = out[self.names[0]].dtype == object
         if not exact and not self.program.fits([_range(c[start:stop]) for c in columns]):
             return False
         if self._vector is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from archgraph.ir.dim import Num, dmax, dmin, prod
+from archgraph.ir.dim import Num, dmax, dmin, is_nonnegative, prod, terms
 from archgraph.ir.graph import Graph, Node
 from archgraph.ir.types import DTYPE_BYTES
 from archgraph.ops.base import FREE, Cost, Op
@@ -227,7 +227,21 @@ def _with_regions(graph: Graph, node: Node, op: Op) -> Totals:
 
 
 def _peak(graph: Graph) -> Num:
-    """Peak bytes of values made in this graph and alive at once, callees' insides included."""
+    """The greatest of `peaks`."""
+    found = peaks(graph)
+    return dmax(*found) if found else 0
+
+
+def peaks(graph: Graph) -> tuple[Num, ...]:
+    """Bytes of values made in this graph and alive at once, callees' insides included, at the moments that may be the
+    peak: one number, or several closed forms of which none is known to be the greatest."""
+    known: tuple[Num, ...] | None = graph._cache.get("peaks")
+    if known is None:
+        known = graph._cache["peaks"] = _peaks(graph)
+    return known
+
+
+def _peaks(graph: Graph) -> tuple[Num, ...]:
     nodes = graph.nodes
     last: dict[tuple[int, int], int] = {}
     root: dict[tuple[int, int], tuple[int, int]] = {}
@@ -252,7 +266,7 @@ def _peak(graph: Graph) -> Num:
         if ref[0] >= 0:
             dying.setdefault(k, []).append(ref)
     live: Num = 0
-    peaks: list[Num] = []
+    found: list[Num] = []
     for k, node in enumerate(nodes):
         if "unused" in node.flags:
             continue
@@ -260,30 +274,50 @@ def _peak(graph: Graph) -> Num:
         for out, t in enumerate(node.types):
             if (k, out) not in root:
                 made += t.bytes
-        inside: Num = made
-        if node.callees:
-            callee = node.callees[-1]
-            inside = dmax(made, memory(callee).peak)
-            if node.count != 1:
-                # while a turn runs, the value that the turn before left is alive as well
-                carried = sum((t.bytes for t in callee.output_types), start=0)
-                inside = dmax(inside, memory(callee).peak + carried * dmin(node.count - 1, 1))
-        peaks.append(live + inside)
+        if not node.callees:
+            found.append(live + made)
+        else:
+            ran = dmin(node.count, 1)  # 0 where a chain of a symbolic number of turns may have none
+            carried: Num = 0
+            first = node.inputs[0] if node.inputs else None
+            outside = "piece" not in node.flags or first is None or first[0] < 0
+            if node.count != 1 and outside:
+                # while a turn runs, the value that the turn before left is alive as well, besides the chain's own input
+                left = sum((t.bytes for t in node.callees[-1].output_types), start=0)
+                carried = left * (dmin(node.count, 2) - ran)
+            found += [live + made * ran, *(live + p * ran + carried for p in peaks(node.callees[-1]))]
         live += made
         for out in range(len(node.types)):
             if (k, out) not in root and (k, out) not in last:
                 live -= node.types[out].bytes
         for ref in dying.get(k, ()):
             live -= nodes[ref[0]].types[ref[1]].bytes
-    if not peaks:
-        return 0
-    highest = peaks[0]
-    ints = [p for p in peaks if isinstance(p, int)]
-    if len(ints) == len(peaks):
-        return max(ints)
-    for p in dict.fromkeys(peaks[1:]):
-        highest = dmax(highest, p)
-    return highest
+    return _greatest(found)
+
+
+def _greatest(found: list[Num]) -> tuple[Num, ...]:
+    """Those of several counts that may be the greatest."""
+    if all(isinstance(p, int) for p in found):
+        return (max(found),) if found else ()
+    kept: list[Num] = []
+    for p in dict.fromkeys(found):
+        if any(_below(p, q) for q in kept):
+            continue
+        kept = [q for q in kept if not _below(q, p)]
+        kept.append(p)
+    return tuple(kept)
+
+
+def _below(a: Num, b: Num) -> bool:
+    """Whether ``a <= b`` is plain: no term of the difference is negative, and none of its atoms may be."""
+    if isinstance(a, int) and isinstance(b, int):
+        return a <= b
+    less, more = terms(a), terms(b)
+    for mono, c in less.items():
+        rest = more.get(mono, 0) - c
+        if rest < 0 or (rest > 0 and not is_nonnegative(mono)):
+            return False
+    return all(mono in less or (c > 0 and is_nonnegative(mono)) for mono, c in more.items())
 
 
 def uncounted(graph: Graph) -> dict[str, int]:

@@ -3,39 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from itertools import combinations
 from math import prod
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from archgraph.analysis.compiled import Compiled
-from archgraph.analysis.conditions import conditions, guards
-from archgraph.analysis.cost import totals
-from archgraph.analysis.program import INT64, Program
+from archgraph.analysis.cases import Cases
+from archgraph.analysis.law import RESULTS, Entry, Law, place
+from archgraph.analysis.program import INT64
 from archgraph.analysis.sizes import with_params
-from archgraph.analysis.symbolic import open_graph, open_names
+from archgraph.analysis.symbolic import base_point, open_names
 from archgraph.ir.diagnostics import Diagnostic, SpecError, did_you_mean
-from archgraph.ir.graph import Guard
 from archgraph.spec.load import Spec, load
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: What a cost function tells of a candidate, and ``valid``.
-RESULTS: Final = ("params", "macs", "flops", "activation_bytes")
+T = TypeVar("T")
 _PROBES: Final = 24  # choice vectors that are tried to see whether a symbol will do
 _OPEN: Final = object()  # in place of a value: the hyperparameter stays a symbol
-
-
-class Case:
-    """The closed forms for one choice vector: compiled, or the reason why none of its candidates is valid."""
-
-    __slots__ = ("compiled", "error", "guards")
-
-    def __init__(self, compiled: Compiled | None, guards: Sequence[Guard], error: SpecError | None) -> None:
-        self.compiled = compiled
-        self.guards = tuple(guards)
-        self.error = error
 
 
 class CostFunction:
@@ -74,7 +60,7 @@ class CostFunction:
             else:
                 columns.append(name)
         self.columns = tuple(columns)
-        self._cases: dict[tuple[int, ...], Case] = {}
+        self._laws: dict[tuple[int, ...], Law] = {}
         self._options = self._plan()
 
     # -- which are symbols -------------------------------------------------------------------------------------------
@@ -110,34 +96,32 @@ class CostFunction:
         first: SpecError | None = None
         works = False
         for chosen in probes[:_PROBES]:
+            law = self._open(chosen)
+            own = base_point(law.cases.spec, law.cases.names, self.graph, self.at)
+            point = [max(self.choices[n]) if chosen.get(n) is _OPEN else own.get(n, 0) for n in self.columns]
             try:
-                self._elaborate(chosen)
-                works = True
+                entry = law.find(point)
             except SpecError as error:
-                first = first or error
-                if self._by_symbols(error, chosen):
-                    return error
+                return error
+            works = works or entry.costs is not None
+            first = first or entry.case.error
         return None if works else first
 
-    def _by_symbols(self, error: SpecError, chosen: Mapping[str, Any]) -> bool:
-        """Whether elaboration failed because something was a symbol."""
-        if any(d.code == "expr/undecided" for d in error.diagnostics):
-            return True
-        plain = {n: max(self.choices[n]) if v is _OPEN else v for n, v in chosen.items()}
-        try:
-            open_graph(with_params(self.spec, plain), (), self.graph, self.at)
-        except SpecError:
-            return False
-        return True
-
-    def _elaborate(self, chosen: Mapping[str, Any]) -> Any:
+    def _open(self, chosen: Mapping[str, Any]) -> Law:
         settings = {name: value for name, value in chosen.items() if value is not _OPEN}
         opened = [name for name in self.names if chosen.get(name, _OPEN) is _OPEN]
-        return open_graph(with_params(self.spec, settings), opened, self.graph, self.at)[0]
+        return Law(Cases(with_params(self.spec, settings), opened, self.graph, self.at), self.columns)
 
-    def case(self, **choices: Any) -> Case:
-        """The closed forms for a choice of values."""
-        return self._case(tuple(self._option(name, choices[name]) for name in self.choices))
+    def law(self, **choices: Any) -> Law:
+        """The law for a choice of values."""
+        return self._law(tuple(self._option(name, choices[name]) for name in self.choices))
+
+    def _law(self, key: tuple[int, ...]) -> Law:
+        found = self._laws.get(key)
+        if found is None:
+            options = zip(self.choices, key, strict=True)
+            found = self._laws[key] = self._open({name: self._options[name][k] for name, k in options})
+        return found
 
     def _option(self, name: str, value: Any) -> int:
         options = self._options[name]
@@ -147,34 +131,6 @@ class CostFunction:
         if options[-1] is _OPEN and value in self.choices[name]:
             return len(options) - 1
         raise ValueError(f"`{name}` is one of {', '.join(map(str, self.choices[name]))}, not {value!r}")
-
-    def _case(self, key: tuple[int, ...]) -> Case:
-        found = self._cases.get(key)
-        if found is None:
-            chosen = {name: self._options[name][k] for name, k in zip(self.choices, key, strict=True)}
-            try:
-                graph = self._elaborate(chosen)
-            except SpecError as error:
-                if not self.choices or self._by_symbols(error, chosen):
-                    raise
-                found = Case(None, (), error)
-            else:
-                t = totals(graph)
-                held = guards(graph)
-                results = {
-                    "params": t.params,
-                    "macs": t.macs,
-                    "elementwise": t.elementwise,
-                    "activation_bytes": t.activation_bytes,
-                }
-                program = Program(
-                    self.columns, results, {"flops": ("macs", "elementwise")}, conditions(g.cond for g in held)
-                )
-                del program.results["elementwise"]
-                program.results = {name: program.results[name] for name in (*RESULTS, "valid")}
-                found = Case(Compiled(program), held, None)
-            self._cases[key] = found
-        return found
 
     # -- evaluation --------------------------------------------------------------------------------------------------
 
@@ -192,11 +148,23 @@ class CostFunction:
         TypeError, ValueError
             For names missing or unknown, values that are no integers, are below 1, or stand in no list of choices.
         """
-        return self._run(columns, coded=False)
+        return self._listing(lambda: self._run(columns, coded=False))
 
     def by_code(self, **columns: Any) -> dict[str, NDArray[Any]]:
         """`__call__` where names of ``choices`` take numbers of values in their lists, from 0."""
-        return self._run(columns, coded=True)
+        return self._listing(lambda: self._run(columns, coded=True))
+
+    def _listing(self, ask: Callable[[], T]) -> T:
+        """What ``ask`` returns; where a symbol turns out to be in the way, with all listed values one by one."""
+        try:
+            return ask()
+        except SpecError as error:
+            listed = all(_OPEN not in values for values in self._options.values())
+            if listed or all(d.code != "expr/undecided" for d in error.diagnostics):
+                raise
+        self._options = dict(self.choices)
+        self._laws.clear()
+        return ask()
 
     def scalar(self, **values: Any) -> dict[str, Any]:
         """Costs of one candidate, as Python ints, by plain Python: a microsecond for most specs.
@@ -206,39 +174,19 @@ class CostFunction:
         TypeError, ValueError
             As for a call.
         """
-        self._names_known(values)
-        key = tuple([self._option(name, values[name]) for name in self.choices])
-        flat: list[Any] = []
-        for name in self.names:
-            flat.extend(values[name] if name in self._entries else (values[name],))
-        if self._entries and len(flat) != len(self.columns):
-            raise ValueError(f"lists have {', '.join(f'{n}: {k}' for n, k in self._entries.items())} entries")
-        found = self._case(key).compiled
-        if found is None:
+        flat, entry = self._listing(lambda: self._point(values))
+        if entry.costs is None:
             return {**dict.fromkeys(RESULTS, 0), "valid": False}
-        for k, (name, value) in enumerate(zip(self.columns, flat, strict=True)):
-            if name in self.choices:
-                flat[k] = int(value) if _is_int(value) else 0
-                continue
-            if not _is_int(value) or value < 1:
-                raise ValueError(_refusal(name, value))
-            flat[k] = int(value)
-        return found.scalar(flat)
+        return entry.costs.scalar(flat)
 
     def why(self, **values: Any) -> list[str]:
         """What is wrong with a candidate; nothing if it is valid."""
-        self._names_known(values)
-        case = self.case(**{name: values[name] for name in self.choices})
-        if case.error is not None:
-            return [d.message for d in case.error.diagnostics]
-        env: dict[str, int] = {}
-        for name, value in values.items():
-            if name in self._entries:
-                env.update((f"{name}.{k}", v) for k, v in enumerate(value))
-            elif _is_int(value):
-                env[name] = value
+        flat, entry = self._listing(lambda: self._point(values))
+        if entry.case.error is not None:
+            return [d.message for d in entry.case.error.diagnostics]
+        env = dict(zip(self.columns, flat, strict=True))
         found = []
-        for guard in case.guards:
+        for guard in entry.guards:
             try:
                 held = guard.cond.evaluate(env)
             except ZeroDivisionError:
@@ -246,6 +194,24 @@ class CostFunction:
             if not held:
                 found.append(str(guard))
         return found
+
+    def _point(self, values: Mapping[str, Any]) -> tuple[list[int], Entry]:
+        """The values of a candidate's columns, and its case."""
+        self._names_known(values)
+        key = tuple([self._option(name, values[name]) for name in self.choices])
+        flat: list[Any] = []
+        for name in self.names:
+            flat.extend(values[name] if name in self._entries else (values[name],))
+        if self._entries and len(flat) != len(self.columns):
+            raise ValueError(f"lists have {', '.join(f'{n}: {k}' for n, k in self._entries.items())} entries")
+        for k, (name, value) in enumerate(zip(self.columns, flat, strict=True)):
+            if name in self.choices:
+                flat[k] = int(value) if _is_int(value) else 0
+                continue
+            if not _is_int(value) or value < 1:
+                raise ValueError(_refusal(name, value))
+            flat[k] = int(value)
+        return flat, self._law(key).find(flat)
 
     def _names_known(self, given: Iterable[str]) -> None:
         given = set(given)
@@ -320,44 +286,14 @@ class CostFunction:
         for codes, size in zip(chosen, sizes, strict=True):
             key = key * size + codes
         if not key.size or key.min() == key.max():
-            first = tuple(int(codes[0]) if rows else 0 for codes in chosen)
-            return _evaluate(self._case(first), columns, rows)
+            return self._law(tuple(int(codes[0]) if rows else 0 for codes in chosen)).run(columns, rows)
         out: dict[str, Any] = {name: np.zeros(rows, np.int64) for name in RESULTS}
         out["valid"] = np.zeros(rows, bool)
         for number in np.unique(key):
             where = np.flatnonzero(key == number)
-            first = tuple(int(codes[where[0]]) for codes in chosen)
-            found = _evaluate(self._case(first), [c[where] for c in columns], len(where))
-            for name, array in found.items():
-                if array.dtype == object and out[name].dtype != object:
-                    out[name] = out[name].astype(object)
-                out[name][where] = array
+            law = self._law(tuple(int(codes[where[0]]) for codes in chosen))
+            place(out, where, law.run([c[where] for c in columns], len(where)))
         return out
-
-
-def _evaluate(case: Case, columns: list[Any], rows: int) -> dict[str, NDArray[Any]]:
-    import numpy as np
-
-    if case.compiled is None or rows == 0:
-        return {**{name: np.zeros(rows, np.int64) for name in RESULTS}, "valid": np.zeros(rows, bool)}
-    out: dict[str, Any] = {name: np.empty(rows, np.int64) for name in RESULTS}
-    out["valid"] = np.empty(rows, bool)
-    if case.compiled.run(columns, out, 0, rows):
-        return out
-    # Something may be too large for 64 bits: take smaller pieces, and Python's integers where it still is.
-    step = 1 << 16
-    for low in range(0, rows, step):
-        high = min(low + step, rows)
-        if case.compiled.run(columns, out, low, high):
-            continue
-        large: dict[str, Any] = {name: np.empty(high - low, object) for name in RESULTS}
-        large["valid"] = np.empty(high - low, bool)
-        case.compiled.run([c[low:high] for c in columns], large, 0, high - low)
-        for name, array in large.items():
-            if name != "valid" and out[name].dtype != object and max(map(abs, array)) > INT64:
-                out[name] = out[name].astype(object)
-            out[name][low:high] = array
-    return out
 
 
 def _is_int(value: Any) -> bool:

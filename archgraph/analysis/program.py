@@ -39,7 +39,7 @@ class Program:
     ----------
     columns : sequence of str
         The symbols, in the order in which their values are given.
-    results : mapping of str to int or Dim
+    results : mapping of str to int or Dim, or several of which the greatest counts
     doubled : mapping of str to (str, str)
         Further results: twice the first named one plus the second.
     conditions : Conditions
@@ -49,7 +49,7 @@ class Program:
     def __init__(
         self,
         columns: Sequence[str],
-        results: Mapping[str, Num],
+        results: Mapping[str, Num | tuple[Num, ...]],
         doubled: Mapping[str, tuple[str, str]],
         conditions: Conditions,
     ) -> None:
@@ -60,7 +60,7 @@ class Program:
         self._monomials: dict[Monomial, int] = {}
         self._column = {name: k for k, name in enumerate(self.columns)}
         self._divisors: dict[int, None] = {}
-        self.results: dict[str, int] = {name: self._num(x) for name, x in results.items()}
+        self.results: dict[str, int] = {name: self._greatest(x) for name, x in results.items()}
         for name, (a, b) in doubled.items():
             twice = self._step("mul", self.results[a], self._constant(2))
             self.results[name] = self._step("add", twice, self.results[b])
@@ -94,6 +94,15 @@ class Program:
 
     def _constant(self, value: int) -> int:
         return self._intern(Step("const", (), value))
+
+    def _greatest(self, x: Num | tuple[Num, ...]) -> int:
+        if not isinstance(x, tuple):
+            return self._num(x)
+        first, *others = x or (0,)
+        found = self._num(first)
+        for other in others:  # one by one, so that few values wait at once
+            found = self._step("max", found, self._num(other))
+        return found
 
     def _num(self, x: Num) -> int:
         found = self._nums.get(x)

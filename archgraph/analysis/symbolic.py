@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from archgraph.analysis.sizes import default_sizes, with_sizes
@@ -62,6 +62,20 @@ def open_graph(
     SpecError
         For unknown names, and where elaboration needs the value of one.
     """
+    spec, shapes = _put(spec, tuple(names), graph, at, sym)
+    return spec.graph(graph, shapes), spec
+
+
+def close(
+    spec: Spec, names: Iterable[str], graph: str | None, at: Mapping[str, Any] | None, point: Mapping[str, int]
+) -> tuple[Spec, dict[str, Any]]:
+    """The spec and the shapes of its inputs with the values of a point where `open_graph` has symbols."""
+    return _put(spec, tuple(names), graph, at, point.__getitem__)
+
+
+def _put(
+    spec: Spec, names: tuple[str, ...], graph: str | None, at: Mapping[str, Any] | None, value: Callable[[str], Num]
+) -> tuple[Spec, dict[str, Any]]:
     known = open_names(spec, graph)
     settings = dict(spec.settings)
     values = spec.params()
@@ -69,13 +83,13 @@ def open_graph(
     for name in names:
         kind = known.get(name)
         if kind == "number":
-            settings[name] = sym(name)
+            settings[name] = value(name)
         elif kind == "list":
-            settings[name] = tuple([sym(f"{name}.{k}") for k in range(len(values[name]))])
+            settings[name] = tuple([value(f"{name}.{k}") for k in range(len(values[name]))])
         elif kind == "entry":
             whole, _, k = name.rpartition(".")
             entries = list(settings[whole] if settings.get(whole) is not None else values[whole])
-            entries[int(k)] = sym(name)
+            entries[int(k)] = value(name)
             settings[whole] = tuple(entries)
         elif kind is not None:
             sizes.append(name)
@@ -93,19 +107,54 @@ def open_graph(
     spec = with_sizes(Spec(spec.file, spec.variant, settings, spec.session), graph, at)
     shapes = default_sizes(spec, graph, at)
     if sizes:
-        given = _opened(spec, graph, shapes, sizes)
+        given = _opened(spec, graph, shapes, {name: value(name) for name in sizes})
         spec = with_sizes(spec, graph, given)
         shapes = default_sizes(spec, graph, {**(at or {}), **given})
-    return spec.graph(graph, shapes), spec
+    return spec, shapes
+
+
+def base_point(
+    spec: Spec, names: Iterable[str], graph: str | None = None, at: Mapping[str, Any] | None = None
+) -> dict[str, int]:
+    """The values that symbols stand for where nothing else is said: of params as set, of sizes by the examples."""
+    known = open_names(spec, graph)
+    values = spec.params()
+    found: dict[str, int] = {}
+    sizes: dict[str, int] = {}
+    shapes = default_sizes(with_sizes(spec, graph, at), graph, at)
+    for i in spec.block(graph).inputs.values():
+        axes = i.pattern.axes
+        if i.name not in shapes or i.pattern.rest is not None:
+            continue
+        shape = shapes[i.name][0] if i.is_list else shapes[i.name]
+        shape = shape.shape if isinstance(shape, TensorType) else shape
+        for axis, size in zip(axes, shape, strict=True):
+            if axis.kind == "name" and isinstance(size, int):
+                sizes.setdefault(axis.name, size)
+        for name, size in zip(_AXES.get(len(axes), ()), shape, strict=False):
+            if isinstance(size, int):
+                sizes.setdefault(name, size)
+    for name in names:
+        kind = known.get(name)
+        if kind == "number":
+            found[name] = values[name]
+        elif kind == "list":
+            found.update((f"{name}.{k}", v) for k, v in enumerate(values[name]))
+        elif kind == "entry":
+            whole, _, k = name.rpartition(".")
+            found[name] = values[whole][int(k)]
+        else:
+            found[name] = sizes.get(name, 1)
+    return {name: max(value, 1) for name, value in found.items()}
 
 
 def _is_int(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _opened(spec: Spec, graph: str | None, shapes: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
-    """The shapes of those inputs that have one of the sizes, with its symbol in place."""
-    wanted = set(names)
+def _opened(spec: Spec, graph: str | None, shapes: Mapping[str, Any], values: Mapping[str, Num]) -> dict[str, Any]:
+    """The shapes of those inputs that have one of the sizes, with its value in place."""
+    wanted = set(values)
     found: dict[str, Any] = {}
     for i in spec.block(graph).inputs.values():
         axes = i.pattern.axes
@@ -122,11 +171,7 @@ def _opened(spec: Spec, graph: str | None, shapes: Mapping[str, Any], names: lis
         def of(shape: Any, own: list[str] = own) -> Any:
             if isinstance(shape, TensorType):
                 return TensorType(shape.dtype, of(shape.shape), shape.layout)
-            return tuple([_size(name, size, wanted) for name, size in zip(own, shape, strict=True)])
+            return tuple([values.get(name, size) for name, size in zip(own, shape, strict=True)])
 
         found[i.name] = tuple(map(of, shapes[i.name])) if i.is_list else of(shapes[i.name])
     return found
-
-
-def _size(name: str, size: Num, wanted: set[str]) -> Num:
-    return sym(name) if name in wanted else size

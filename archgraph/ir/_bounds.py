@@ -99,7 +99,7 @@ def _lower(terms: Terms, denominator: int, fuel: int) -> int | None:
         if any(power > 1 for mono, _ in places for a, power in mono.factors if a is atom):
             continue
         cofactors = [(_without(mono, atom), c) for mono, c in places]
-        if not all(_is_nonnegative(mono) for mono, _ in cofactors):
+        if not all(is_nonnegative(mono) for mono, _ in cofactors):
             continue
         rest = {mono: c for mono, c in terms.items() if mono not in dict(places)}
         if atom.kind == "floordiv":
@@ -134,7 +134,8 @@ def _without(mono: Monomial, atom: Atom) -> Monomial:
     return monomial(tuple(factor for factor in mono.factors if factor[0] is not atom))
 
 
-def _is_nonnegative(mono: Monomial) -> bool:
+def is_nonnegative(mono: Monomial) -> bool:
+    """Whether a product is known to be 0 or more."""
     lows = [_atom_bounds(atom)[0] for atom, _ in mono.factors]
     return all(low is not None and low >= 0 for low in lows)
 

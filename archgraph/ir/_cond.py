@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from math import gcd
 from typing import Literal, TypeAlias
 
@@ -37,7 +38,7 @@ class Cond:
     """An undecided condition on symbolic integers: ``kind`` with ``args``, printed as ``C % heads == 0``.
 
     Made by :func:`eq`, :func:`ne`, :func:`lt`, :func:`le` and :func:`divides`, never directly.  Immutable and hashable;
-    has no truth value, so that ``if divides(p, H):`` cannot be written by mistake.
+    has no truth value outside a study of cases (`decider`), so that ``if divides(p, H):`` cannot be written by mistake.
     """
 
     __slots__ = ("_hash", "args", "kind")
@@ -79,6 +80,9 @@ class Cond:
         return self._hash
 
     def __bool__(self) -> bool:
+        decide = decider.get()
+        if decide is not None:
+            return decide(self)
         raise SymbolicTruth(self)
 
     def __str__(self) -> str:
@@ -93,6 +97,9 @@ class Cond:
     def __reduce__(self) -> tuple[Callable[..., Cond], tuple[Relation, tuple[Num, Num]]]:
         return Cond, (self.kind, self.args)
 
+
+#: Who answers for undecided conditions: None lets them raise; else each is decided as one of several cases.
+decider: ContextVar[Callable[[Cond], bool] | None] = ContextVar("decider", default=None)
 
 _SIGNS: dict[Relation, str] = {"eq": "==", "ne": "!=", "lt": "<", "le": "<="}
 

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from archgraph.ir._algebra import Dim, Num, make, sym, terms_of
-from archgraph.ir._bounds import is_positive, lower_bound, upper_bound
-from archgraph.ir._cond import Cond, Relation, SymbolicTruth, divides, eq, le, lt, ne
+from archgraph.ir._bounds import is_nonnegative, is_positive, lower_bound, upper_bound
+from archgraph.ir._cond import Cond, Relation, SymbolicTruth, decider, divides, eq, le, lt, ne
 from archgraph.ir._degree import UnknownDegree, degree
 from archgraph.ir._division import ceil_log2, extremum
 from archgraph.ir._monomial import Atom, Monomial, TooLarge, divide, monomial
@@ -32,6 +32,7 @@ __all__ = [
     "UnknownDegree",
     "ceil_log2",
     "ceildiv",
+    "decider",
     "degree",
     "divide",
     "divides",
@@ -39,6 +40,7 @@ __all__ = [
     "dmin",
     "eq",
     "evaluate",
+    "is_nonnegative",
     "le",
     "lower_bound",
     "lt",

@@ -320,11 +320,13 @@ def apply(name: str, *args: Any) -> Any:
     return Real(name, args)
 
 
-def ratio(x: Any) -> tuple[Num, int] | None:
+def ratio(x: Any, decimal: bool = False) -> tuple[Num, int] | None:
     """``(n, d)`` with ``x == n / d`` exactly and ``d`` a positive integer, or None if ``x`` is not such a fraction.
 
     A float counts as exact only if its denominator is small, so that evaluating in floats gives the same:
-    ``2.5`` does, ``0.7`` does not; write ``Fraction("0.7")``.
+    ``2.5`` does, ``0.7`` does not; write ``Fraction("0.7")``. With ``decimal`` a float of up to four decimals is what
+    it is written as: good for comparing with integers, where ``0.9 * v`` in floats is rounded to the same side or, for
+    a whole ``9v/10``, to it.
     """
     if isinstance(x, int | Dim):
         return x, 1
@@ -334,10 +336,13 @@ def ratio(x: Any) -> tuple[Num, int] | None:
         if not math.isfinite(x):
             return None
         numerator, denominator = x.as_integer_ratio()
-        return (numerator, denominator) if denominator <= _SMALL else None
+        if denominator <= _SMALL:
+            return numerator, denominator
+        written = Fraction(repr(x))
+        return (written.numerator, written.denominator) if decimal and 10_000 % written.denominator == 0 else None
     if not isinstance(x, Real) or x.late:
         return None
-    parts = [ratio(arg) for arg in x.args]
+    parts = [ratio(arg, decimal) for arg in x.args]
     known = [part for part in parts if part is not None]
     if len(known) < len(parts):
         return None
@@ -375,7 +380,7 @@ def equal(a: Any, b: Any) -> bool:
 
 
 def _less(a: Any, b: Any, op: str) -> bool:
-    p, q = ratio(a), ratio(b)
+    p, q = ratio(a, decimal=True), ratio(b, decimal=True)
     if p is None or q is None:
         _refuse_comparison(a, b, op)
     left, right = p[0] * q[1], q[0] * p[1]

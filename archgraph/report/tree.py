@@ -189,7 +189,7 @@ def _what(node: Node) -> str:
 
 
 def _note(node: Node) -> str:
-    notes = sorted(node.flags)
+    notes = sorted(node.flags - {"piece"})
     if node.share is not None:
         notes.append(f"weights of {'.'.join(node.share)}")
     if node.weights:

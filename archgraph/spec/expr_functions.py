@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any, Final, NamedTuple
 
-from archgraph.ir.dim import Dim
+from archgraph.ir.dim import Dim, lower_bound
 from archgraph.ir.expr import ExprError
 from archgraph.ir.real import FUNCTIONS as SYMBOLIC_FUNCTIONS
 from archgraph.ir.real import Real, apply
@@ -68,6 +68,11 @@ def _symbolic(name: str, function: HostFunction, args: tuple[Any, ...]) -> Any:
         return guarded(name, apply, "min", guarded(name, apply, "max", x, low), high)
     if name == "int" and isinstance(args[0], Dim):
         return args[0]
+    if name == "int" and isinstance(args[0], Real) and len(args) == 1:
+        whole = guarded(name, apply, "floor", args[0])
+        low = lower_bound(whole) if isinstance(whole, (int, Dim)) else None
+        if low is not None and low >= 0:  # towards zero is down
+            return whole
     if name in SYMBOLIC_FUNCTIONS:
         return guarded(name, apply, name, *args)
     return guarded(name, function.body, *args)

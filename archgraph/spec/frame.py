@@ -282,9 +282,11 @@ class Frame:
         if isinstance(value, (Late, Real)):
             raise NeedsValue(value)
         if isinstance(value, Cond):
-            error = SymbolicTruth(value)
-            error.at = getattr(fn, "span", None)
-            raise error
+            try:
+                return bool(value)
+            except SymbolicTruth as error:
+                error.at = getattr(fn, "span", None)
+                raise
         at = getattr(fn, "span", None)
         raise OpError("this is no condition", "true or false", show_value(value), at=at)
 

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any, Final
 
 from archgraph.ir.diagnostics import Span, did_you_mean
-from archgraph.ir.dim import Dim
+from archgraph.ir.dim import Dim, eq
 from archgraph.ir.graph import Node, ValueRef
 from archgraph.ir.real import Late, Real, free, late_names
 from archgraph.ir.reserved import RESERVED
@@ -805,7 +805,7 @@ class ResidualPlan(NodePlan):
             return UNKNOWN
         if not isinstance(x, Ref) or not isinstance(y, Ref):
             raise OpError("a residual adds one value to one value")
-        if x.type.shape != y.type.shape:
+        if x.type.shape != y.type.shape and not self._same(f, x, y):
             return f.fault(
                 "shape/residual",
                 f.span,
@@ -815,11 +815,34 @@ class ResidualPlan(NodePlan):
                 hint="a `shortcut:` can bring the input to the branch's shape" if self.shortcut is None else None,
                 notes=origins(f, (y, x)),
             )
+        if x.type.shape != y.type.shape:  # one shape in two spellings, provided that the guards hold
+            same = y.type.with_shape(*x.type.shape)
+            index = f.append(Node(f.unique(name + "_same"), _identity(), (y.ref,), (same,), origin=f.span))
+            y = Ref((index, 0), same)
         op = _add()
         out = op.infer(f, x.type, y.type)
         assert not isinstance(out, tuple)
         index = f.append(Node(f.unique(name), op, (x.ref, y.ref), (out,), origin=f.span))
         return Ref((index, 0), out)
+
+    @staticmethod
+    def _same(f: Frame, x: Ref, y: Ref) -> bool:
+        """Whether the shapes may be equal; what is undecided about it becomes a guard."""
+        if len(x.type.shape) != len(y.type.shape):
+            return False
+        conds = [eq(n, m) for n, m in zip(x.type.shape, y.type.shape, strict=True)]
+        if any(cond is False for cond in conds):
+            return False
+        for cond in conds:
+            f.require(cond, f"a branch {y.type} must have the shape of what it is added to, {x.type}")
+        return True
+
+
+@cache
+def _identity() -> Op:
+    cls = get_op("identity")
+    assert cls is not None
+    return cls.make()
 
 
 @cache

@@ -130,9 +130,20 @@ def test_choices_flags_and_values_that_decide_structure():
     assert all((one[name] == other[name]).all() for name in one)
 
 
-def test_a_number_that_decides_structure_must_be_listed():
-    with pytest.raises(SpecError, match="depth"):
-        cost_function(archgraph.loads(TOY), over=["depth"])(depth=3)
+def test_structure_that_hangs_on_a_number_comes_in_cases():
+    spec = archgraph.loads(TOY)
+    f = cost_function(spec, over=["depth", "dim"])
+    agree(f, spec, {"depth": np.array([1, 2, 3, 4, 9, 3]), "dim": np.array([4, 8, 12, 8, 16, 6])})
+    assert len(f.law().entries) == 2
+
+
+def test_a_number_that_must_be_known_has_to_be_listed():
+    text = TOY.replace("repeat: depth, out_features: dim", "for: {i: depth}, out_features: dim + i")
+    spec = archgraph.loads(text)
+    with pytest.raises(SpecError, match="must be alike"):
+        cost_function(spec, over=["depth"])(depth=3)
+    f = cost_function(spec, over={"depth": range(1, 6), "dim": None})
+    agree(f, spec, {"depth": np.array([1, 5, 3]), "dim": np.array([8, 4, 12])})
 
 
 def test_entries_sizes_and_broadcasting():

@@ -1,0 +1,132 @@
+"""Closed forms by cases: where structure hangs on symbols, a graph for each way in which it comes out.
+
+Cases are found by points: at a point every condition has a truth value, and elaborating with those answers gives the
+graph that holds wherever the same conditions come out the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from archgraph.analysis.symbolic import close, open_graph
+from archgraph.ir.diagnostics import SpecError
+from archgraph.ir.dim import Cond, SymbolicTruth, decider
+from archgraph.ir.graph import Graph
+from archgraph.spec.frame import Session
+from archgraph.spec.load import Spec
+
+Point = Mapping[str, int]
+
+
+class Case(NamedTuple):
+    """``graph`` where all ``assumed`` hold; without a graph ``error`` tells why nothing is valid there."""
+
+    assumed: tuple[Cond, ...]
+    graph: Graph | None
+    error: SpecError | None = None
+
+    def holds(self, point: Point) -> bool:
+        """Whether this is the case at a point."""
+        try:
+            return all(cond.evaluate(point) for cond in self.assumed)
+        except ZeroDivisionError:
+            return False
+
+    def __str__(self) -> str:
+        return " and ".join(map(str, self.assumed)) or "always"
+
+
+def negation(cond: Cond) -> Cond:
+    """The condition that holds where this one does not."""
+    a, b = cond.args
+    match cond.kind:
+        case "eq":
+            return Cond("ne", (a, b))
+        case "ne":
+            return Cond("eq", (a, b))
+        case "le":
+            return Cond("lt", (b, a))
+        case "lt":
+            return Cond("le", (b, a))
+        case "divides":
+            return Cond("ne", (b % a, 0))
+
+
+class _AtPoint:
+    """Answers conditions by their truth at a point, and remembers what it said."""
+
+    def __init__(self, point: Point) -> None:
+        self.point = point
+        self.said: dict[Cond, bool] = {}
+
+    def __call__(self, cond: Cond) -> bool:
+        if not cond.free <= self.point.keys():  # about a loop's own symbol, say
+            raise SymbolicTruth(cond)
+        found = self.said.get(cond)
+        if found is None:
+            try:
+                found = cond.evaluate(self.point)
+            except ZeroDivisionError:
+                raise SymbolicTruth(f"{cond} divides by zero") from None
+            self.said[cond] = found
+        return found
+
+    @property
+    def assumed(self) -> tuple[Cond, ...]:
+        return tuple([cond if said else negation(cond) for cond, said in self.said.items()])
+
+
+class Cases:
+    """The cases of a spec over open names, as far as points have been asked for.
+
+    Parameters
+    ----------
+    spec : Spec
+    names : iterable of str
+        What stands open, as for `archgraph.analysis.symbolic.open_graph`.
+    graph : str, optional
+    at : mapping, optional
+    """
+
+    def __init__(
+        self, spec: Spec, names: Iterable[str], graph: str | None = None, at: Mapping[str, Any] | None = None
+    ) -> None:
+        self.spec = spec
+        self.names = tuple(names)
+        self.graph = graph
+        self.sizes = at
+        self.known: list[Case] = []
+        #: The spec with its open settings, once a case has been found.
+        self.opened = spec
+
+    def opened_at(self, point: Point) -> tuple[Spec, dict[str, Any]]:
+        """The spec and the shapes with numbers in place of symbols."""
+        return close(self.spec, self.names, self.graph, self.sizes, point)
+
+    def at(self, point: Point) -> Case:
+        """The case at a point, which gives every symbol its value.
+
+        Raises
+        ------
+        SpecError
+            Where elaboration needs the value of a symbol other than for a condition.
+        """
+        for case in self.known:
+            if case.holds(point):
+                return case
+        decide = _AtPoint(point)
+        token = decider.set(decide)
+        try:
+            # what is memoised under other assumptions must not be met
+            own = Spec(self.spec.file, self.spec.variant, self.spec.settings, Session())
+            graph, self.opened = open_graph(own, self.names, self.graph, self.sizes)
+            case = Case(decide.assumed, graph)
+        except SpecError as error:
+            if any(d.code == "expr/undecided" for d in error.diagnostics):
+                raise
+            case = Case(decide.assumed, None, error)
+        finally:
+            decider.reset(token)
+        self.known.append(case)
+        return case

@@ -420,7 +420,7 @@ class LoopPlan(NodePlan):
         f.session.trials += 1
         try:
             for head, period in ((1, 1), (0, 2), (1, 2)):
-                made = self._surroundings(f, start)
+                made = self._surroundings(f, start, name)
                 if made is None:
                     return UNKNOWN
                 inner, refs, first = made

@@ -371,6 +371,31 @@ class Identity(Op, name="identity"):
         return x
 
 
+class SameShape(Op, name="same_shape"):
+    """The first value, its sizes written as those of the second: both must have one shape, [...] and [...] → [...].
+
+    Sizes that are equal may be written differently while they are symbols, `7*((H + 15)//112)` and `(H + 15)//16` for
+    a map that windows tile. What is undecided about that becomes a condition. Leaves no trace in the program.
+    """
+
+    operands = (operand("x", dtype="any"), operand("other", dtype="any"))
+    free = True
+    view = True
+    keeps_density = True
+
+    def infer(self, cx: Context, x: TensorType, other: TensorType) -> TensorType:
+        conds = [eq(n, m) for n, m in zip(x.shape, other.shape, strict=False)]
+        if x.rank != other.rank or any(cond is False for cond in conds):
+            fail("`same_shape` takes two values of one shape", str(other), x)
+        for cond in conds:
+            if cond is not True:
+                cx.require(cond, f"{x} and {other} must have one shape")
+        return x.with_shape(*other.shape)
+
+    def lower(self, b: Emitter, x: Any, other: Any) -> Any:
+        return x
+
+
 class ExpectedDensity(Op, name="expected_density"):
     """The value itself, with a statement: a share of ``density`` of its elements is expected to be other than zero.
 

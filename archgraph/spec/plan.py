@@ -805,7 +805,7 @@ class ResidualPlan(NodePlan):
             return UNKNOWN
         if not isinstance(x, Ref) or not isinstance(y, Ref):
             raise OpError("a residual adds one value to one value")
-        if x.type.shape != y.type.shape and not self._same(f, x, y):
+        if x.type.shape != y.type.shape and not _may_be_one(x, y):
             return f.fault(
                 "shape/residual",
                 f.span,
@@ -815,32 +815,28 @@ class ResidualPlan(NodePlan):
                 hint="a `shortcut:` can bring the input to the branch's shape" if self.shortcut is None else None,
                 notes=origins(f, (y, x)),
             )
-        if x.type.shape != y.type.shape:  # one shape in two spellings, provided that the guards hold
-            same = y.type.with_shape(*x.type.shape)
-            index = f.append(Node(f.unique(name + "_same"), _identity(), (y.ref,), (same,), origin=f.span))
-            y = Ref((index, 0), same)
+        if x.type.shape != y.type.shape:  # one shape in two spellings, provided that its guards hold
+            same = _same_shape()
+            found = same.infer(f, y.type, x.type)
+            assert not isinstance(found, tuple)
+            index = f.append(Node(f.unique(name + "_same"), same, (y.ref, x.ref), (found,), origin=f.span))
+            y = Ref((index, 0), found)
         op = _add()
         out = op.infer(f, x.type, y.type)
         assert not isinstance(out, tuple)
         index = f.append(Node(f.unique(name), op, (x.ref, y.ref), (out,), origin=f.span))
         return Ref((index, 0), out)
 
-    @staticmethod
-    def _same(f: Frame, x: Ref, y: Ref) -> bool:
-        """Whether the shapes may be equal; what is undecided about it becomes a guard."""
-        if len(x.type.shape) != len(y.type.shape):
-            return False
-        conds = [eq(n, m) for n, m in zip(x.type.shape, y.type.shape, strict=True)]
-        if any(cond is False for cond in conds):
-            return False
-        for cond in conds:
-            f.require(cond, f"a branch {y.type} must have the shape of what it is added to, {x.type}")
-        return True
+
+def _may_be_one(x: Ref, y: Ref) -> bool:
+    """Whether two shapes can't be told to differ."""
+    pairs = zip(x.type.shape, y.type.shape, strict=False)
+    return len(x.type.shape) == len(y.type.shape) and all(eq(n, m) is not False for n, m in pairs)
 
 
 @cache
-def _identity() -> Op:
-    cls = get_op("identity")
+def _same_shape() -> Op:
+    cls = get_op("same_shape")
     assert cls is not None
     return cls.make()
 

@@ -11,7 +11,7 @@ import archgraph
 from archgraph import cost_function
 from archgraph.analysis.cases import Cases
 from archgraph.analysis.cost import totals
-from archgraph.analysis.law import RESULTS
+from archgraph.analysis.law import RESULTS, Law
 from archgraph.analysis.sizes import with_params
 from archgraph.analysis.symbolic import base_point, close, open_names
 from archgraph.ir.diagnostics import SpecError
@@ -61,11 +61,12 @@ def usual(spec):
         for n in names:
             if n not in known:
                 continue
+            point = base_point(spec, [n])
             try:
-                Cases(spec, [n]).at(base_point(spec, [n]))
-            except SpecError:
+                Law(Cases(spec, [n]), list(point)).find(list(point.values()))
+            except SpecError:  # a depth whose turns are read one by one, say
                 continue
-            base = list(base_point(spec, [n]).values())
+            base = list(point.values())
             found[n] = [[v + k if kind == 2 else v * (k + 1) for k in range(3)] for v in base]
             break
     return found

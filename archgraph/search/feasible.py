@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from archgraph.analysis.function import RESULTS, CostFunction, cost_function
+from archgraph.analysis.function import CostFunction, cost_function
+from archgraph.analysis.law import RESULTS
 from archgraph.ir.diagnostics import SpecError
 from archgraph.search.candidate import Candidates
 from archgraph.search.draws import Columns, Filter

@@ -14,7 +14,7 @@ from archgraph.ir.paths import find
 from archgraph.ir.real import late_names
 from archgraph.ir.reserved import can_name
 
-FLAGS: Final = frozenset({"unused", "frozen"})
+FLAGS: Final = frozenset({"unused", "frozen", "piece"})
 
 #: What is wrong with the nodes of a graph that is sound by itself: node and text; told whether all below is sound too.
 Rule = Callable[[Graph, bool], Iterator[tuple[Node, str]]]

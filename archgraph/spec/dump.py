@@ -197,7 +197,7 @@ class _Writer:
             found["weights"] = {k: None if r is None else values[r] for k, r in n.weights}
         if types is not None:
             found["types"] = types
-        for flag in sorted(n.flags):
+        for flag in sorted(n.flags - {"piece"}):
             found[flag] = True
         return found
 

@@ -28,7 +28,11 @@ FORMS = {
     "detr": {"H": SIZE, "dim": range(8, 129, 8), "encoder_depth": range(1, 7), "depths": range(1, 4)},
     "dhvt": {"image_size": range(16, 129, 16), "dim": range(8, 97, 8), "depth": range(1, 9), "num_heads": [1, 2, 4]},
     "eca-net/mobilenet_v2": {"H": SIZE, "stem_width": range(8, 65, 8), "last_width": range(8, 257, 8)},
-    "eca-net/resnet": {"H": SIZE, "widths": range(4, 65, 4), "depths": range(1, 4)},
+    "eca-net/resnet": {
+        "H": SIZE,
+        "widths": range(4, 65, 4),
+        "depths": [(1, 2, 1, 3), (2, 2, 2, 2)],
+    },  # a rewrite counts
     "efficientnet": {"H": SIZE, "stem_width": range(8, 65), "last_width": range(8, 257)},
     "fpn": {"B": range(1, 9), "in_channels": range(1, 99), "out_channels": range(1, 99)},
     "hornet": {"H": SIZE, "dim": range(4, 65, 4), "depths": range(1, 5)},

@@ -36,6 +36,19 @@ def degree(x: Num, name: str) -> int:
     return top
 
 
+def rounded(x: Num) -> bool:
+    """Whether ``x`` is 0 but for roundings: ``k*(n//k) - n`` is, ``n//2 - n`` is not."""
+    if isinstance(x, int):
+        return x == 0
+    for name in x.free:
+        try:
+            if degree(x, name) > 0:
+                return False
+        except UnknownDegree:
+            continue
+    return True
+
+
 def _monomial_degree(mono: Monomial, name: str) -> int:
     return sum(power * _atom_degree(atom, name) for atom, power in mono.factors)
 

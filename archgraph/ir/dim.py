@@ -14,7 +14,7 @@ from types import MappingProxyType
 from archgraph.ir._algebra import Dim, Num, make, sym, terms_of
 from archgraph.ir._bounds import is_nonnegative, is_positive, lower_bound, upper_bound
 from archgraph.ir._cond import Cond, Relation, SymbolicTruth, decider, divides, eq, le, lt, ne
-from archgraph.ir._degree import UnknownDegree, degree
+from archgraph.ir._degree import UnknownDegree, degree, rounded
 from archgraph.ir._division import ceil_log2, extremum
 from archgraph.ir._monomial import Atom, Monomial, TooLarge, divide, monomial
 from archgraph.ir._substitute import evaluate, substitute
@@ -48,6 +48,7 @@ __all__ = [
     "ne",
     "pretty",
     "prod",
+    "rounded",
     "solve_linear",
     "substitute",
     "sym",

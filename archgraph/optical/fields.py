@@ -170,6 +170,8 @@ def pair_fields(
 
 def _direct(x: Tensor, weight: Tensor, dilation: tuple[int, int], groups: int, single: bool) -> Tensor:
     """Fields of pairs by torch's sums; ``single``: there is one plane for each output channel."""
+    if single and groups == 1 and weight.shape[2:] == x.shape[2:]:  # a kernel as large as the plane: one position
+        return (x.flatten(1) @ weight.flatten(1).T)[:, :, None, None, None]
     if single:
         return F.conv2d(x, weight, dilation=dilation, groups=groups).unsqueeze(2)
     b, c = x.shape[:2]

@@ -89,12 +89,14 @@ def check_param(p: Param, value: Any) -> Any:
     """
     if p.kind == "expr" and type(value) in _NUMBERS:
         return value
+    if p.kind == "text" and not p.choices and isinstance(value, str):
+        return value
     if p.kind in ("text", "choice"):
         if value not in p.choices:
             near = did_you_mean(value, [c for c in p.choices if isinstance(c, str)]) if isinstance(value, str) else None
             raise OpError(
                 f"`{p.name}` can't be `{show_value(value)}`",
-                "one of " + ", ".join(map(show_value, p.choices)),
+                "one of " + ", ".join(map(show_value, p.choices)) if p.choices else "a text",
                 show_value(value),
                 f"did you mean `{near}`?" if near else None,
                 code="param/value",

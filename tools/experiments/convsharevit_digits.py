@@ -274,8 +274,8 @@ def reading(results: Mapping[str, Result]) -> list[str]:
         f"The valid form is {better} accurate ({valid.accuracy:.1%} against {same.accuracy:.1%}), with "
         f"{valid.params / same.params:.1f} times the parameters.",
         "",
-        "Digits are easy and images this small leave little to attend to; this is one seed of one small task, not a test "
-        "of the claim on CIFAR-100.",
+        "Digits are easy and images this small leave little to attend to; this is one seed of one small task, not a "
+        "test of the claim on CIFAR-100.",
     ]
 
 

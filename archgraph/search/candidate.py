@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
@@ -13,8 +14,9 @@ from archgraph.ir.canon import canonical_hash
 from archgraph.ir.diagnostics import Diagnostic, SpecError
 from archgraph.ir.graph import Graph
 from archgraph.search.space import Assignment
+from archgraph.spec.libraries import specs_folder
 from archgraph.spec.load import Spec, parse_text, variant_settings
-from archgraph.spec.yaml import YMap, dump_yaml
+from archgraph.spec.yaml import YMap, dump_yaml, load_yaml
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Candidate", "Candidates"]
 
 _MAX_SPECS: Final = 512
+_DERIVED: Final = "derived_"  # a file that does not exist, beside the base: paths start there
 
 
 class Candidate:
@@ -120,7 +123,7 @@ class Candidate:
 
     def to_yaml(self, name: str | None = None, summary: str = "") -> str:
         """The candidate as a spec file of its own."""
-        return spec_text(self.spec, name or f"{self.study.name}_candidate", summary, self.study.graph)
+        return spec_text(self.spec, name or f"{self.study.name}_candidate", summary, self.study.graph, self.sizes)
 
 
 def costs_of(graph: Graph, machine: Mapping[str, Any]) -> dict[str, float]:
@@ -200,20 +203,34 @@ class Candidates:
 
 
 def rewritten(spec: Spec, rules: tuple[Mapping[str, Any], ...]) -> Spec:
-    """A spec that derives from another by rewrites."""
-    tree: dict[str, Any] = {
-        "archgraph": 1,
-        "name": spec.name,
-        "base": spec.file.path,
-        "rewrite": [dict(r) for r in rules],
-    }
-    file = parse_text(dump_yaml(tree), spec.file.path)
+    """A spec that derives from another by rewrites.
+
+    Raises
+    ------
+    SpecError
+        If there is no such rule, or it takes no such settings.
+    """
+    folder, name = os.path.split(spec.file.path)
+    tree = {"archgraph": 1, "name": spec.name, "base": name, "rewrite": [dict(r) for r in rules]}
+    file = parse_text(dump_yaml(tree), os.path.join(folder, f"{_DERIVED}{name}"))
     return Spec(file, spec.variant, spec.settings)
 
 
-def spec_text(spec: Spec, name: str, summary: str, graph: str | None) -> str:
-    """A spec with its settings written in as defaults; claims, references and variants are left behind."""
-    old = spec.file.tree
+def spec_text(spec: Spec, name: str, summary: str, graph: str | None, at: Mapping[str, Any]) -> str:
+    """A spec with its settings written in as defaults; claims, references and variants are left behind.
+
+    Where it needs files that are not shipped, the typed graph is written out instead, with nothing left to set.
+    """
+    file = spec.file
+    shipped = os.fspath(specs_folder())
+    parts = [*file.libraries, *([file.origin] if file.origin is not None else [])]
+    if not all(os.path.abspath(part.path).startswith(shipped + os.sep) for part in parts):
+        from archgraph.spec.dump import dump
+
+        closed: dict[str, Any] = dict(load_yaml(dump(spec.graph(graph, at))))
+        found = {"archgraph": 1, "name": name, **({"summary": summary} if summary else {})}
+        return dump_yaml({**found, **{k: v for k, v in closed.items() if k not in found}})
+    old = file.tree
     tree: dict[str, Any] = {"archgraph": 1, "name": name}
     if summary:
         tree["summary"] = summary
@@ -224,7 +241,13 @@ def spec_text(spec: Spec, name: str, summary: str, graph: str | None) -> str:
             value = {p: _default(spec, str(p), raw) for p, raw in value.items()}
         if key == "graphs" and graph is not None:
             value = {graph: value[graph]}
+        if key == "base" and file.origin is not None:
+            value = os.path.relpath(os.path.abspath(file.origin.path), shipped).removesuffix(".yaml")
         tree[str(key)] = value
+    if file.origin is not None:
+        given = {n: _plain(v) for n, v in spec.settings.items() if v is not None and n in file.params}
+        if given:
+            tree["params"] = {**tree.get("params", {}), **given}
     return dump_yaml(tree)
 
 

@@ -57,6 +57,10 @@ def evaluate(candidate: Candidate, outcome: Outcome, epoch: Epoch, check: Callab
 
     for name in groups["cost"]:
         known(name, costs[name])
+    if any(groups[g] for g in ("latency", "proxy", "trained")):
+        import torch
+
+        torch.set_num_threads(study.train["threads"])
     if groups["latency"]:
         start = time.perf_counter()
         known("latency", _latency(candidate))

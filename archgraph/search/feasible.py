@@ -69,10 +69,12 @@ class Feasibility:
 
     def __call__(self, columns: Columns, want: int | None = None) -> np.ndarray:
         size = len(next(iter(columns.values())))
-        mask = np.ones(size, dtype=bool)
+        mask = np.zeros(size, dtype=bool)
         if self.compiled:
             canonical = self._canonical(columns)
             for key, rows in self._groups(canonical, size):
+                if want is not None and not self._slow and mask[: rows[0]].sum() >= want:
+                    break  # what was drawn before this structure is enough, and compiling costs more than looking
                 function = self._function(key)
                 if function is not None:
                     mask[rows] = self._decide(function, canonical, rows)
@@ -166,15 +168,15 @@ class Feasibility:
         return found
 
     def _groups(self, columns: Columns, size: int) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
-        """Rows of equal variant and rewrites."""
+        """Rows of equal variant and rewrites, in the order of their first row: what is drawn first decides."""
         if not self._split:
             yield (), np.arange(size)
             return
         keys = np.stack([np.asarray(columns[p.name]).astype(np.int64) for p in self._split], axis=1)
-        unique, where = np.unique(keys, axis=0, return_inverse=True)
+        unique, first, where = np.unique(keys, axis=0, return_index=True, return_inverse=True)
         where = where.reshape(-1)
-        for k, key in enumerate(unique.tolist()):
-            yield tuple(key), np.flatnonzero(where == k)
+        for k in np.argsort(first).tolist():
+            yield tuple(unique[k].tolist()), np.flatnonzero(where == k)
 
     # -- elaboration -------------------------------------------------------------------------------------------------
 

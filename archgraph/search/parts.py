@@ -43,6 +43,8 @@ def make_sampler(study: Study, feasibility: Feasibility) -> FeasibleSampler:
 def make_pruner(study: Study) -> BasePruner | None:
     """The study's pruner."""
     values: dict[str, Any] = {name: value for name, value in study.pruner.values.items() if name != "on"}
+    if "n_warmup_steps" in values:
+        values["n_warmup_steps"] += 1  # epochs count from 1, and these are to pass
     if study.pruner.kind == "median":
         return MedianPruner(**values)
     if study.pruner.kind == "percentile":

@@ -9,6 +9,7 @@ import pytest
 from jsonschema import Draft7Validator
 
 from archgraph.ir.diagnostics import SpecError
+from archgraph.ops.plugins import use
 from archgraph.search.schema import study_schema
 from archgraph.search.study_file import load_study
 from archgraph.spec.schema import schema_text
@@ -29,6 +30,8 @@ def test_the_schema_file_is_up_to_date() -> None:
 def test_shipped_studies_are_valid(path: Path) -> None:
     tree = json.loads(json.dumps(load_yaml(read_source(path))))
     assert [e.message for e in Draft7Validator(study_schema()).iter_errors(tree)] == []
+    for plugin in tree.get("plugins", ()):
+        use(str(path.parent / plugin))
     study = load_study(path)
     assert study.name == path.stem
     assert study.summary

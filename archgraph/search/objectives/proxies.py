@@ -143,7 +143,7 @@ def jacob_cov(model: nn.Module, x: Tensor) -> float:
 
 
 class _Features(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's class has no types
-    """The last map or sequence: what the last step takes that leaves one vector for each sample."""
+    """The last map or sequence: what is taken by the last step that leaves one vector of it for each sample."""
 
     def __init__(self, batch: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # likewise
@@ -155,8 +155,8 @@ class _Features(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
         found = func(*args, **(kwargs or {}))
         first = args[0] if args else None
         if isinstance(found, Tensor) and isinstance(first, Tensor) and first.is_floating_point():
-            before = first.dim() >= 3 and first.shape[0] == self.batch
-            if before and found.dim() < 3 and found.dim() and found.shape[0] == self.batch:
+            wide = first.dim() >= 3 and first.shape[0] == self.batch and found.numel() < first.numel()
+            if wide and found.numel() in (self.batch * first.shape[1], self.batch * first.shape[-1]):
                 self.value = first
         if isinstance(found, Tensor) and found.is_floating_point() and found.dim() >= 3:
             self.last = found

@@ -230,14 +230,14 @@ def _arguments(graph: Graph, fed: list[Fed], tensors: Mapping[str, Tensor]) -> l
 
 
 def _value(result: Any, graph: Graph, name: str) -> Any:
-    """An output of the model by name, items of lists by number."""
+    """An output of the model by name, items of lists by number, of records by name."""
     if not isinstance(result, dict):
         only = graph.outputs[0][0].partition(".")[0]
         result = {only: result}
     head, *rest = name.split(".")
     found = result[head]
     for item in rest:
-        found = found[int(item)]
+        found = found[item] if isinstance(found, dict) else found[int(item)]
     return found
 
 

@@ -55,6 +55,12 @@ class Scan(nn.Module):
         others = args[self.xs + self.carry :]
         turns = list(zip(*walked, strict=True))
         collected: list[tuple[Tensor, ...]] = []
+        if not turns:  # a turn on zeros tells the shapes of what would be collected
+            zeros = [x.new_zeros((*x.shape[: self.dim], *x.shape[self.dim + 1 :])) for x in args[: self.xs]]
+            out = body(*zeros, *carried, *others)
+            trial = out[self.carry :] if isinstance(out, tuple) else (out,)[self.carry :]
+            found = (*carried, *[v.unsqueeze(self.dim).narrow(self.dim, 0, 0) for v in trial])
+            return found if len(found) > 1 else found[0]
         for slices in reversed(turns) if self.reverse else turns:
             out = body(*slices, *carried, *others)
             values = out if isinstance(out, tuple) else (out,)

@@ -19,6 +19,7 @@ from archgraph.ops.drawing import pick
 from archgraph.ops.evaluation import Evaluation, Value
 from archgraph.ops.kinds import (
     BOOL,
+    COUNT,
     DTYPE,
     FLOAT,
     INIT,
@@ -161,7 +162,7 @@ class Constant(Source, name="constant"):
 
     value: Any = attr(LiteralKind(), doc="numbers, or an expression of the names in `over`", draw=[3, (1.5, 2.0)])
     over: tuple[tuple[str, Num], ...] = attr(
-        MapKind(SIZE), {}, doc="index names and the lengths of the axes that they run over", draw=[()]
+        MapKind(COUNT), {}, doc="index names and the lengths of the axes that they run over", draw=[()]
     )
     dtype: str | None = attr(OptionalKind(DTYPE), None, doc="dtype; that of the numbers if left out", draw=[None])
 

@@ -618,7 +618,7 @@ class Compiler:
         elif form == "op":
             plan = self.op(raw, container, key, refs, bool(loop_words))
         else:
-            if "in" in raw and not (form == "formula" and _names_operands(raw["in"])):
+            if "in" in raw and form != "share" and not (form == "formula" and _names_operands(raw["in"])):
                 given = self.ref(raw["in"], raw, "in")
                 if given is not None:
                     refs |= given.refs

@@ -15,7 +15,7 @@ from archgraph.spec.explain import Call, Notes, instances, origins, show_value
 from archgraph.spec.expr import Compare, EvalError, UnknownName
 from archgraph.spec.frame import FAULTS, MAX_DEPTH, Frame, Made, Session, TooLarge
 from archgraph.spec.model import Block, Input, Local, OpRef, Param, SpecFile
-from archgraph.spec.values import UNKNOWN, Record, Ref, Turns, Values, flatten, freeze, rebuild, template, tidy
+from archgraph.spec.values import UNKNOWN, Record, Ref, Turns, Values, Weights, flatten, freeze, rebuild, template, tidy
 
 _LATE: Final = ("late",)
 _ABSENT: Final = ("absent",)
@@ -48,6 +48,8 @@ class Order:
         dims: set[str] = set()
         for i in block.inputs.values():
             dims |= i.pattern.names - {n for n, _ in i.each}
+            if i.is_list:  # `len` of it
+                dims.add(i.name)
         dims -= own
         waiting = set(dims)
         self.late: dict[str, Param] = {}
@@ -227,7 +229,9 @@ def call_block(
         if v is None:
             key.append(None)
             continue
-        if isinstance(v, Record):
+        if isinstance(v, Weights) and i.is_list:
+            v = Values(r for _, r in flatten(v))
+        elif isinstance(v, Record):
             v = Values(v.values()) if i.is_list else next(iter(v.values()))
         given[i.name] = v
         if isinstance(v, Ref):

@@ -20,6 +20,7 @@ from archgraph.spec.values import (
     Ref,
     Turns,
     Values,
+    Weights,
     flatten,
     freeze,
     holds_unknown,
@@ -234,7 +235,9 @@ class LoopPlan(NodePlan):
                 v = range(v)
             if v is UNKNOWN:
                 raise _Silent
-            if isinstance(v, Record):
+            if isinstance(v, Weights):
+                v = Values(r for _, r in flatten(v))
+            elif isinstance(v, Record):
                 v = Values(v.values())
             if not isinstance(v, (list, tuple, range)):
                 raise OpError(

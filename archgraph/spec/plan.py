@@ -90,6 +90,8 @@ class RefPlan:
         if self.splice:
             if isinstance(value, Turns):
                 return value.turns
+            if isinstance(value, Weights):
+                return Values(r for _, r in flatten(value))
             if isinstance(value, Record):
                 return Values(value.values())
             if not isinstance(value, (Values, type(UNKNOWN))):

@@ -274,12 +274,12 @@ class Reference:
         rest = self.outputs.get("_")
         counted = 0
         for name in theirs:
-            head, _, item = name.rpartition(".")
+            head, item = self._head(name)
             if name in self.outputs:
                 found[name] = self.outputs[name]
             elif name in names:
                 found[name] = Reading((name,))
-            elif head in self.outputs and item.isdigit():
+            elif head is not None:
                 reading = self.outputs[head]
                 found[name] = reading and Reading((f"{reading.names[0]}.{item}",), False, reading.change, reading.mode)
             elif rest is not None:
@@ -290,6 +290,15 @@ class Reference:
             else:
                 raise Misfit(f"nothing is said about the output `{name}`; ours are {', '.join(names)}")
         return found
+
+    def _head(self, name: str) -> tuple[str | None, str]:
+        """The longest entry of ``outputs`` that an output's name begins with, and the segments behind it."""
+        cut = name.rfind(".")
+        while cut > 0:
+            if name[:cut] in self.outputs:
+                return name[:cut], name[cut + 1 :]
+            cut = name.rfind(".", 0, cut)
+        return None, ""
 
     # -- graphs --------------------------------------------------------------------------------------------------------
 

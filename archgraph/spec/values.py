@@ -72,6 +72,8 @@ def host_lists(names: Iterable[str], env: Mapping[str, Any]) -> dict[str, Any]:
         value = env.get(n)
         if isinstance(value, Turns):
             found[n] = tuple(value.turns)
+        elif isinstance(value, Weights):
+            found[n] = tuple(r for _, r in flatten(value))
         elif isinstance(value, Record):
             found[n] = tuple(value.values())
         elif isinstance(value, Values):

@@ -18,8 +18,8 @@ from archgraph.spec.expr import Expr
 from archgraph.spec.formula import close
 from archgraph.spec.frame import Frame
 from archgraph.spec.model import Block
-from archgraph.spec.plan import NodePlan, OpPlan
-from archgraph.spec.values import UNKNOWN, Record, Ref, Values, Weights, flatten, rebuild, template
+from archgraph.spec.plan import NodePlan, OpPlan, RefPlan
+from archgraph.spec.values import UNKNOWN, Record, Ref, Values, Weights, flatten, holds_unknown, rebuild, template
 
 if TYPE_CHECKING:
     from archgraph.spec.compile import Compiler
@@ -32,16 +32,19 @@ class WeightsPlan(NodePlan):
     """``op: weights``: parameters as a block (or op) would own them, each with further axes in front.
 
     Written ``{op: weights, of: block, shape: [h], example: {x: [n, d]}}``; ``example`` gives the types of the block's
-    inputs, on which its weights depend.
+    inputs, on which its weights depend. With ``values: list`` these tensors are the record, in the order of the
+    weights' paths, and no parameters are made: so a record that went through a block's inputs as a list becomes one
+    again.
     """
 
-    __slots__ = ("example", "lead", "of")
+    __slots__ = ("example", "lead", "of", "values")
 
     def __init__(self, at: Callable[[], Span | None]) -> None:
         super().__init__(at)
         self.of = OpPlan(at)
         self.lead: Any = None
         self.example: dict[str, Any] = {}
+        self.values: RefPlan | None = None
         self.is_source = True
 
     @staticmethod
@@ -52,7 +55,7 @@ class WeightsPlan(NodePlan):
         from archgraph.spec.yaml import span_of
 
         plan = WeightsPlan(c.at(raw, "op"))
-        known = ("of", "shape", "example")
+        known = ("of", "shape", "example", "values")
         for k in raw:
             if k not in known and k not in META:
                 c.unknown_key(raw, k, known, "`weights`")
@@ -63,6 +66,10 @@ class WeightsPlan(NodePlan):
         c.aim(plan.of, raw["of"], raw, "of", refs)
         plan.lead = c.evaluator(raw["shape"], raw, "shape", refs) if "shape" in raw else (True, ())
         plan.example = {str(k): c.evaluator(v, example, k, refs) for k, v in example.items()}
+        if "values" in raw:
+            plan.values = c.ref(raw["values"], raw, "values")
+            if plan.values is not None:
+                refs |= plan.values.refs
         if plan.of.target is None and plan.of.late_target is None:
             return None
         return plan
@@ -71,9 +78,28 @@ class WeightsPlan(NodePlan):
         lead = self.numbers(f, self.lead)
         declared = declared_weights(f, self, {k: self.numbers(f, v) for k, v in self.example.items()})
         tree = as_tree(declared)
+        if self.values is not None:
+            return self.given_values(f, it, name, tree, lead)
         graph = parameters(tree, lead, name)
         index = f.add(f.unique(name), None, (), graph.output_types, callees=(graph,), late=late_as_is(graph))
         return rebuild(structure(tree), iter(f.refs(index)))
+
+    def given_values(self, f: Frame, it: Any, name: str, tree: Tree, lead: tuple[Num, ...]) -> Any:
+        """Tensors at hand as a record."""
+        assert self.values is not None
+        found = self.values.get(f, it, name)
+        if holds_unknown(found):
+            return UNKNOWN
+        refs = [r for _, r in flatten(found)]
+        wanted = [(path, (*lead, *w.shape)) for path, w in leaves_of(tree)]
+        if len(refs) != len(wanted):
+            raise OpError(
+                f"`{self.of.word}` has {len(wanted)} weights", ", ".join(p for p, _ in wanted), str(len(refs))
+            )
+        for (path, shape), r in zip(wanted, refs, strict=True):
+            if len(r.type.shape) < len(shape) or tuple(r.type.shape[len(r.type.shape) - len(shape) :]) != shape:
+                raise OpError(f"the value for `{path}` has another shape", str(list(shape)), str(r.type))
+        return rebuild(structure(tree), iter(refs))
 
     def numbers(self, f: Frame, slot: tuple[bool, Any]) -> tuple[Num, ...]:
         """A shape slot's sizes."""
@@ -121,6 +147,14 @@ def as_tree(declared: Sequence[tuple[str, Weight]]) -> Tree:
             level = below
         level[last] = weight
     return tree
+
+
+def leaves_of(tree: Tree, prefix: str = "") -> list[tuple[str, Weight]]:
+    """Path and declaration of each weight, in the order of `structure`."""
+    found: list[tuple[str, Weight]] = []
+    for key, below in tree.items():
+        found += leaves_of(below, f"{prefix}{key}.") if isinstance(below, dict) else [(prefix + key, below)]
+    return found
 
 
 def structure(tree: Tree) -> Any:

@@ -48,6 +48,10 @@ def _object(properties: Mapping[str, Any], required: Iterable[str] = (), **more:
     return found
 
 
+#: Nodes may also be named by whole numbers, as turns written out are.
+_NODE_NAME: Final[Schema] = {"pattern": r"^([A-Za-z_][A-Za-z0-9_]*|[0-9]+)$"}
+
+
 def _table(values: Schema, names: Schema | None = _NAME) -> Schema:
     """A mapping from names to values of one kind."""
     found: Schema = {"type": "object", "additionalProperties": values}
@@ -209,7 +213,7 @@ def _node_schemas(ops: Mapping[str, type[Op]]) -> dict[str, Schema]:
         },
         "chain": _list(_any_of(_ref("op_name"), _ref("chain"), {"type": "object", **node, "else": one_name})),
         "branch": _any_of(_ref("op_name"), _ref("chain"), {"type": "object", **node, "else": _ref("graph")}),
-        "graph": _doc("Nodes by name, in order.", _table(_ref("node"))),
+        "graph": _doc("Nodes by name, in order.", _table(_ref("node"), _NODE_NAME)),
         "value": _doc(
             "`node`, `node.output`, `list.0`, `list...`; or a node written in place.",
             _any_of(_TEXT, _ref("chain"), _ref("node_mapping")),

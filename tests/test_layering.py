@@ -27,7 +27,9 @@ LAYERS: list[set[str]] = [
 RANK = {unit: rank for rank, row in enumerate(LAYERS) for unit in row}
 
 # Exceptions to the rule for one row: (importer, imported) and the reason.
-SIBLINGS: dict[tuple[str, str], str] = {}
+SIBLINGS: dict[tuple[str, str], str] = {
+    ("lower", "rewrite"): "a built model is rewritten as its typed graph, then built and filled anew",
+}
 
 # Only what emits torch code needs `archgraph.nn`.
 ONLY_FOR: dict[str, set[str]] = {"nn": {"lower"}}

@@ -25,7 +25,7 @@ from archgraph.lower.guards import InputCheck
 from archgraph.lower.init import initialise
 from archgraph.lower.plan import Cases, Constant, Entry, Leaf, LoweringError, Plan, Slot, Step, walk
 from archgraph.lower.planner import Planner
-from archgraph.lower.provenance import attach_provenance
+from archgraph.lower.provenance import attach_graph, attach_provenance
 from archgraph.ops.base import Weight
 
 Device = torch.device | str
@@ -45,7 +45,9 @@ def emit(graph: Graph, *, device: Device = "meta") -> GraphModule:
     LoweringError
         If the graph can't become a module, as when the size of a weight is symbolic.
     """
-    return Realiser(device).module(Planner().plan(graph, root=True))
+    module = Realiser(device).module(Planner().plan(graph, root=True))
+    attach_graph(module, graph)
+    return module
 
 
 def build(
@@ -80,6 +82,7 @@ def build(
     """
     plan = Planner().plan(graph, root=True)
     module = Realiser("cpu").module(plan)
+    attach_graph(module, graph)
     generator = None if seed is None else torch.Generator().manual_seed(seed)
     weights = ((path, w) for path, w in _weights(plan) if init or not w.persistent)
     initialise(_tensors(module), weights, generator)

@@ -12,8 +12,11 @@ from typing import Final
 from torch import nn
 from torch.fx import GraphModule
 
+from archgraph.ir.graph import Graph
+
 _KEY: Final = "archgraph"
 _ATTRIBUTE: Final = "_archgraph"
+_GRAPH: Final = "_archgraph_graph"
 
 #: For each node its place in the spec (``file:line:column``, empty if it has none) and its types.
 Provenance = Mapping[str, tuple[str, str]]
@@ -29,6 +32,18 @@ def provenance(module: nn.Module) -> Provenance:
     """Place and types of a composite's nodes; empty for modules that are none of ours."""
     found: Provenance | None = getattr(module, "meta", {}).get(_KEY)
     return found if found is not None else module.__dict__.get(_ATTRIBUTE, {})
+
+
+def attach_graph(module: GraphModule, graph: Graph) -> None:
+    """Make a model remember the typed graph that it was built from."""
+    module.meta[_GRAPH] = graph
+    module.__dict__[_GRAPH] = graph
+
+
+def typed_graph(module: nn.Module) -> Graph | None:
+    """The typed graph that a model was built from; None for others."""
+    found: Graph | None = getattr(module, "meta", {}).get(_GRAPH)
+    return found if found is not None else module.__dict__.get(_GRAPH)
 
 
 def annotate(module: nn.Module) -> None:

@@ -194,6 +194,10 @@ def loads_rule(text: str, file: str = "<rule>") -> Rule:
     faults.raise_if_any()
     rule = parser.rule()
     faults.raise_if_any()
+    if rule.replace is not None:
+        from archgraph.rewrite.checked import check_rule
+
+        check_rule(rule)
     return rule
 
 

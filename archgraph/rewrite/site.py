@@ -35,6 +35,10 @@ class Refused(Exception):
         self.label = label
 
 
+class TypeDiffers(Refused):
+    """A replacement does not have the type of what it replaces."""
+
+
 @dataclass(frozen=True, slots=True)
 class Replacement:
     """What takes the place of a match.
@@ -209,12 +213,12 @@ def replaced(
         value = value.last
     got = [r for _, r in flatten(value)] if isinstance(value, (Ref, Record, Values)) else []
     if len(got) != len(wanted):
-        raise Refused(f"the replacement gives {len(got)} values, the match {len(wanted)}")
+        raise TypeDiffers(f"the replacement gives {len(got)} values, the match {len(wanted)}")
     outputs: dict[ValueRef, int] = {}
     for k, (old, new) in enumerate(zip(wanted, got, strict=True)):
         before = graph.type_of(old)
         if before != new.type:
-            raise Refused(f"the replacement is {new.type}, what it replaces {before}")
+            raise TypeDiffers(f"the replacement is {new.type}, what it replaces {before}")
         if before.layout and not new.type.layout and new.ref[0] >= 0:
             _lay_out(f, new.ref, before)
         outputs[old] = k

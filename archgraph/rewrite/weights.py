@@ -173,7 +173,7 @@ def _computed(
     f.span = block.span
     paths: list[str] = []
     for path, w in old.items():
-        ref = f.add_input(path.replace("*", "all"), TensorType(w.dtype, w.shape))
+        ref = f.add_input(f"weight_{len(paths)}", TensorType(w.dtype, w.shape))
         paths.append(path)
         *heads, last = path.split(".")
         if not heads:

@@ -190,7 +190,7 @@ def _computed(source: Source, values: Mapping[str, Tensor], made: dict[tuple[int
     return result.detach().clone()
 
 
-class RulePass(PassBase):  # type: ignore[misc]
+class RulePass(PassBase):
     """A rule as a pass of `torch.fx`: it takes a built model and gives a new one; composes in torch's `PassManager`.
 
     Parameters

@@ -1,7 +1,8 @@
 """The check of a rule when it is loaded: instances of its own pattern are replaced, and types must agree.
 
-What fails for reasons of sizes (a block of the replacement that asks for more than the pattern says) is left to the sites;
-what can't be right at any is a fault of the rule: another type, an unknown name, weights that nobody accounts for.
+What fails for reasons of sizes (a block of the replacement that asks for more than the pattern says) is left to the
+sites; what can't be right at any is a fault of the rule: another type, an unknown name, weights that are not accounted
+for.
 """
 
 from __future__ import annotations

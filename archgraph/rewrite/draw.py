@@ -41,9 +41,7 @@ class Instance(NamedTuple):
     settings: Mapping[str, Any]
 
 
-def draw(
-    rule: Rule, random: Random, session: Session | None = None, fixed: Mapping[str, Any] | None = None
-) -> Instance:
+def draw(rule: Rule, random: Random, session: Session | None = None) -> Instance:
     """A random instance whose conditions hold.
 
     Raises
@@ -55,7 +53,7 @@ def draw(
     reason = "nothing was tried"
     for _ in range(TRIES):
         try:
-            return _Drawing(rule, random, session, dict(fixed or {})).draw()
+            return _Drawing(rule, random, session).draw()
         except (*FAULTS, AttributeValueError, _Again, TypeError) as error:
             reason = str(error)
     raise Undrawable(reason)
@@ -66,11 +64,11 @@ class _Again(Exception):
 
 
 class _Drawing:
-    def __init__(self, rule: Rule, random: Random, session: Session, fixed: dict[str, Any]) -> None:
+    def __init__(self, rule: Rule, random: Random, session: Session) -> None:
         self.rule = rule
         self.random = random
         self.session = session
-        self.env: dict[str, Any] = fixed
+        self.env: dict[str, Any] = {}
         self.settings: dict[str, Any] = {}
 
     def draw(self) -> Instance:
@@ -281,7 +279,7 @@ class _Drawing:
                 if n not in self.env:
                     self.env[n] = self.random.randint(1, 4)
             return compile(want.expr)(self.env)
-        a = target.by_name.get(name) if isinstance(target, type) else None
+        a = target.by_name.get(name) if isinstance(target, type) and issubclass(target, Op) else None
         return self._of_kind(target, name) if a is not None and a.required else _DEFAULT
 
     def _of_kind(self, target: Any, name: str) -> Any:

@@ -277,7 +277,7 @@ class NodePlan:
         if self.otherwise is not None:
             cls = get_op("full")
             assert cls is not None
-            op = cls.make(shape=(), value=self.otherwise)
+            op = cls.make(shape=(), fill_value=self.otherwise)
             out = op.infer(f)
             assert not isinstance(out, tuple)
             return f.refs(f.add(f.unique(name), op, (), (out,)))[0]

@@ -16,13 +16,14 @@ from archgraph.ir.paths import turn_of
 from archgraph.ir.real import Late
 from archgraph.ops.base import OpError
 from archgraph.ops.higher import Regional
-from archgraph.rewrite.match import Match, Matcher, Miss
+from archgraph.rewrite.match import Match, Matcher, Miss, same_block
 from archgraph.rewrite.rule import Rule, Where
 from archgraph.rewrite.site import Refused, Replacement, Settings, complete, replaced
 from archgraph.rewrite.splice import Loop, Spliced, splice
 from archgraph.rewrite.weights import Source, WeightFault
 from archgraph.spec.elaborate import check_param, param_default
 from archgraph.spec.frame import FAULTS, Session
+from archgraph.spec.model import Block
 
 __all__ = ["Done", "Engine", "Place", "Tree"]
 
@@ -83,6 +84,7 @@ class Engine:
         self.session = Session() if session is None else session
         self.surroundings = dict(surroundings or {})
         self.matcher = Matcher(rule.pattern, self.session, self._param)
+        self._cores: list[Matcher] | None = None
         self.by_path = bool(self.where.paths)
         #: Numbers bound by paths that the replacement can depend on: sites that differ in others are alike.
         self.read = self.where.captures & _read(rule, self.settings)
@@ -102,8 +104,24 @@ class Engine:
         """Matches in a graph itself."""
         known = self._local.get(id(graph))
         if known is None:
-            known = self._local[id(graph)] = (graph, self.matcher.find(graph))
+            known = self._local[id(graph)] = (graph, self._found(graph))
         return known[1]
+
+    def _found(self, graph: Graph) -> list[Match]:
+        """Matches of the pattern, and of what is inside its block where the block itself is not there."""
+        found = self.matcher.find(graph)
+        target = self.rule.pattern.root.targets[0] if self.rule.pattern.root.targets else None
+        if not isinstance(target, Block) or same_block(target, graph, self.session):
+            return found
+        if self._cores is None:
+            self._cores = [Matcher(p, self.session, self._param) for p in self.rule.cores]
+        taken = {k for m in found for k in m.nodes.values()}
+        for matcher in self._cores:
+            for m in matcher.find(graph):
+                if taken.isdisjoint(m.nodes.values()):
+                    found.append(m)
+                    taken.update(m.nodes.values())
+        return sorted(found, key=lambda m: m.root)
 
     def _param(self, env: dict[str, Any], name: str) -> bool:
         """Put a param that a pattern names into an environment, if it has a value by now."""

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from archgraph.ir.canon import canonical_hash
 from archgraph.ir.diagnostics import SpecError
-from archgraph.ir.dim import Cond, Dim, eq, solve_linear, sym
+from archgraph.ir.dim import Cond, Dim, eq, solve_linear, substitute, sym
 from archgraph.ir.expr import Binary, Expr, Host, Name, Unary
 from archgraph.ir.expr import Call as ExprCall
 from archgraph.ir.expr import Const as ExprConst
@@ -19,7 +19,7 @@ from archgraph.ir.real import Late, Real
 from archgraph.ir.types import TensorType
 from archgraph.ops.base import AttributeValueError, Op, OpError, get_op
 from archgraph.ops.kinds import InitKind, show
-from archgraph.rewrite.pattern import AttrPattern, Operand, Pattern, PatternNode, definition
+from archgraph.rewrite.pattern import PREFIX, AttrPattern, Operand, Pattern, PatternNode, definition
 from archgraph.spec.elaborate import recorded
 from archgraph.spec.expr import compile
 from archgraph.spec.frame import FAULTS, Session
@@ -42,6 +42,7 @@ class Match(NamedTuple):
     env: Mapping[str, Any]
     rest: Mapping[str, tuple[ValueRef, ...]]
     guards: tuple[Guard, ...]
+    pattern: Pattern
 
 
 class Miss(NamedTuple):
@@ -356,7 +357,7 @@ class Matcher:
     def _settled(self, state: _State) -> Match | None:
         """The match, if sizes and attributes fit."""
         graph, pattern = self._graph, self.pattern
-        env: dict[str, Any] = {**state.literals}
+        env: dict[str, Any] = {**pattern.preset, **state.literals}
         guards: list[Guard] = []
 
         def require(cond: Any, why: str) -> None:
@@ -418,7 +419,7 @@ class Matcher:
                 self._fail(state, p.name, f"`{name}: {want.text}` has more than one unknown", 0.75)
                 return None
             waiting = left
-        return Match(self._root, state.nodes, state.values, env, state.rest, tuple(guards))
+        return Match(self._root, state.nodes, state.values, env, state.rest, tuple(guards), pattern)
 
     def _attributes(self, p: PatternNode, node: Node) -> Iterator[tuple[str, AttrPattern, Any, Any]]:
         """Attributes to look at: name, what is wanted, what is found, and how a wanted value is converted."""
@@ -490,6 +491,8 @@ class Matcher:
                 elif got is not True:
                     return f"wanted {want.text}"
             return result
+        if want.kind == "dim":
+            return self._size(want, value, env)
         if want.kind == "bind":
             if want.name not in env:
                 env[want.name] = value
@@ -517,6 +520,25 @@ class Matcher:
         if cond is not True:
             return f"which is not of the form {want.text}"
         env[unknown[0]] = found
+        return True
+
+    def _size(self, want: AttrPattern, value: Any, env: dict[str, Any]) -> bool | str | None:
+        """A size over symbols of the pattern; one that is unknown is solved for."""
+        if isinstance(value, bool) or not isinstance(value, (int, Dim)):
+            return f"wanted {want.text}"
+        names = {s: s.removeprefix(PREFIX) for s in want.value.free if s.startswith(PREFIX)}
+        wanted = substitute(want.value, {s: env[n] for s, n in names.items() if n in env})
+        unknown = [s for s, n in names.items() if n not in env]
+        if not unknown:
+            return True if eq(wanted, value) is True else f"wanted {want.text} = {wanted}"
+        if len(unknown) > 1:
+            return None
+        solved = solve_linear(wanted, unknown[0], value)
+        if solved is None:
+            return None
+        if solved[1] is not True:
+            return f"which is not of the form {want.text}"
+        env[names[unknown[0]]] = solved[0]
         return True
 
     def _param(self, env: dict[str, Any], name: str) -> bool:

@@ -17,12 +17,13 @@ from archgraph.spec.model import Block, Input, SpecFile
 from archgraph.spec.patterns import ShapePattern
 from archgraph.spec.yaml import YList, YMap, span_of
 
-__all__ = ["ANY", "AttrPattern", "Operand", "Pattern", "PatternCompiler", "PatternNode"]
+__all__ = ["ANY", "PREFIX", "AttrPattern", "Operand", "Pattern", "PatternCompiler", "PatternNode"]
 
 
 @dataclass(frozen=True, slots=True)
 class AttrPattern:
-    """What an attribute must be; ``kind`` is any, bind (``name``), const (``value``), expr or list (``items``)."""
+    """What an attribute must be; ``kind`` is any, bind (``name``), const (``value``), expr, list (``items``), or dim
+    (``value``: a size over symbols of the pattern)."""
 
     kind: str
     name: str = ""
@@ -33,6 +34,8 @@ class AttrPattern:
 
 
 ANY: Final = AttrPattern("any", text="_")
+#: Begins the symbols of a pattern, so that no symbol of a graph is taken for one.
+PREFIX: Final = "pattern_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,8 @@ class Pattern:
         self.aliases: dict[str, Operand] = {}
         #: Where its words were looked up.
         self.file: SpecFile | None = None
+        #: Names that have a value before anything is matched.
+        self.preset: dict[str, Any] = {}
         if outputs is None:
             root = next(reversed(nodes))
         else:

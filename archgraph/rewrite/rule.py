@@ -109,8 +109,18 @@ class Rule:
         self.where = Where()
         self.fixpoint = False
         self.context: dict[str, str] = {}
+        self._cores: list[Pattern] | None = None
         #: Values of params and names under which a random instance of the pattern is drawn, beside those of its kind.
         self.check: Mapping[str, Any] = {}
+
+    @property
+    def cores(self) -> list[Pattern]:
+        """The pattern on the level of nodes: `archgraph.rewrite.cores`, made when first asked for."""
+        if self._cores is None:
+            from archgraph.rewrite.cores import cores
+
+            self._cores = cores(self)
+        return self._cores
 
     def span(self, section: str) -> Span | None:
         tree = self.file.tree

@@ -185,13 +185,13 @@ def replaced(
     f.span = rule.block.span
     scope[SITE] = site
     first: Any = None
-    for name in rule.pattern.inputs:
+    for name in match.pattern.inputs:
         ref = match.values.get(name)
         scope[name] = None if ref is None else site.ref(f, ref)
         if first is None:
             first = scope[name]
-    if not rule.pattern.inputs:  # the first operand of the pattern's first node
-        k = match.nodes[next(iter(rule.pattern.nodes))]
+    if not match.pattern.inputs:  # the first operand of the pattern's first node
+        k = match.nodes[next(iter(match.pattern.nodes))]
         operands = graph.nodes[k].inputs if k is not None else ()
         first = site.ref(f, operands[0]) if operands and operands[0] is not None else None
     for name, refs in match.rest.items():
@@ -200,7 +200,7 @@ def replaced(
         scope[name] = site.ref(f, ref)
     for label in rule.kept:
         scope[label] = site.value(f, label)
-    for alias, operand in rule.pattern.aliases.items():
+    for alias, operand in match.pattern.aliases.items():
         if operand.kind == "node" and operand.name in rule.kept and alias not in scope:
             k = match.nodes[operand.name]
             if k is not None and isinstance(operand.out, int):
@@ -249,7 +249,7 @@ def _lay_out(f: Frame, ref: ValueRef, like: TensorType) -> None:
 
 def _outputs(rule: Rule, graph: Graph, match: Match) -> list[ValueRef]:
     """Values of the match that the replacement must give."""
-    pattern = rule.pattern
+    pattern = match.pattern
     if pattern.outputs is None:
         k = match.nodes[pattern.root.name]
         assert k is not None

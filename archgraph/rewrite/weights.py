@@ -151,7 +151,7 @@ def moves_of(
         if path in used:
             continue
         if any(path == d or path.startswith(d + ".") for d in said.dropped):
-            if graph.node(hosts[path.partition(".")[0]]).share is None:
+            if graph.node(_host(path, hosts).partition(".")[0]).share is None:
                 dropped.append(_host(path, hosts))
         else:
             lost.append(path)
@@ -206,9 +206,10 @@ def _join(name: str, path: str) -> str:
 
 
 def _host(path: str, hosts: Mapping[str, str]) -> str:
-    """A path below a label as one below the node's name."""
-    head, dot, rest = path.partition(".")
-    return hosts[head] + dot + rest
+    """A path below a label as one below the node's name; labels may be paths themselves."""
+    label = _longest(path, hosts)
+    assert label is not None
+    return hosts[label] + path[len(label) :]
 
 
 def _longest(path: str, keys: Mapping[str, Any]) -> str | None:

@@ -87,9 +87,7 @@ def test_values_used_outside_are_refused() -> None:
 
 def test_a_match_that_is_not_convex_is_refused() -> None:
     graph = spec("a: relu\nt: tanh\ns: {op: add, in: [a, t]}")
-    match = (
-        "{inputs: {x: [...], o: [...]}, outputs: {p: a, q: s}, graph: {a: {op: relu, in: x}, s: {op: add, in: [a, o]}}}"
-    )
+    match = "{inputs: {x: [B, C, H, W], o: [B, C, H, W]}, outputs: {p: a, q: s}, graph: {a: {op: relu, in: x}, s: {op: add, in: [a, o]}}}"
     replace = "{graph: {a: {op: gelu, in: x}, s: {op: mul, in: [a, o]}}, outputs: {p: a, q: s}}"
     assert words(apply(graph, match, replace).after) == ["a: gelu", "t: tanh", "s: mul"]
     tied = "{graph: {m: {op: add, in: [x, o]}, s: {op: mul, in: [m, o]}}, outputs: {p: m, q: s}}"
@@ -267,3 +265,28 @@ def test_late_values_pass_through() -> None:
     done = rewrite(graph, "softmax_to_linear", expect=3)
     verify(done.after)
     assert done.after.node("blocks").late == graph.node("blocks").late
+
+
+INLINED = """
+qkv: {op: linear, out_features: 36}
+split: {op: rearrange, pattern: b n (three h d) -> three b h n d, three: 3, h: 4}
+heads: {op: unbind, dim: 0, as: [q, k, v]}
+core: {op: scaled_dot_product_attention, in: [q, k, v]}
+merge: {op: rearrange, pattern: b h n d -> b n (h d)}
+out: {op: linear, out_features: 12}
+y: relu
+"""
+
+
+def test_a_block_that_nobody_wrote_is_found_by_what_is_inside() -> None:
+    graph = spec(INLINED, inputs="{x: [2, 7, 12]}")
+    done = rewrite(graph, "softmax_to_linear", expect=1)
+    assert words(done.after) == ["attn: linear_attention", "y: relu"]
+    assert done.after.nodes[0].callee.args[0] == ("num_heads", 4)
+    rows = {new: (kind, old) for new, kind, old in done.weight_table()}
+    assert rows["attn.qkv.weight"] == ("carried", "qkv.weight")
+    assert rows["attn.proj.bias"] == ("carried", "out.bias")
+    bare = spec(INLINED.replace("out_features: 36", "out_features: 36, bias: false"), inputs="{x: [2, 7, 12]}")
+    assert ("qkv_bias", False) in rewrite(bare, "softmax_to_linear").after.node("attn").callee.args
+    masked = INLINED.replace("[q, k, v]}\nmerge", "[q, k, v], is_causal: true}\nmerge")
+    assert find(spec(masked, inputs="{x: [2, 7, 12]}"), "softmax_to_linear").count == 0

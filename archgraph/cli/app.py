@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from archgraph.cli import build, check, draw, dump, ops, optical, parity, report, rewrite, search, specs, verify
+from archgraph.cli import build, check, diff, draw, dump, ops, optical, parity, report, rewrite, search, specs, verify
 
 
 class Commands(TyperGroup):
@@ -68,6 +68,7 @@ for command in (
     rewrite.rewrite,
     rewrite.find,
     rewrite.rules,
+    diff.diff,
     ops.ops,
     parity.parity,
     specs.specs,

@@ -1,8 +1,9 @@
 """A pattern of one block as patterns of the nodes inside it, for graphs in which nobody wrote the block.
 
-The block is elaborated once with symbols in place of the sizes and whole numbers that the pattern binds, and once for every
-choice of its booleans and words; its nodes, those of blocks inside it included, become the nodes of a pattern. Labels are
-paths (``attn.qkv``), so that what a rule says about weights holds on both levels. Dropout that does nothing may be missing.
+The block is elaborated with symbols in place of the sizes and whole numbers that the pattern binds, once for every
+choice of its booleans and words; its nodes, those of blocks inside it included, become the nodes of a pattern. Labels
+are paths (``attn.qkv``), so that what a rule says about weights holds on both levels. Dropout that does nothing may be
+missing.
 """
 
 from __future__ import annotations
@@ -121,7 +122,7 @@ def _flat(
     late: Mapping[str, Any],
     silent: dict[str, Any] | None,
 ) -> Iterator[Operand]:
-    """The nodes of a graph as nodes of a pattern; yields its outputs. ``silent``: without dropout, whose rates are 0."""
+    """The nodes of a graph as nodes of a pattern; yields its outputs. ``silent``: without dropout."""
     values: list[list[Operand]] = []
 
     def get(ref: ValueRef | None) -> Operand | None:

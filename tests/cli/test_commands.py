@@ -13,7 +13,10 @@ from archgraph.spec.load import shipped
 from tests.cli.running import run, run_alone
 from tests.report.small import MACS, PARAMS, TINY
 
-COMMANDS = ["build", "check", "draw", "dump", "find", "ops", "parity", "report", "rewrite", "rules", "specs", "verify"]
+COMMANDS = [
+    *("build", "check", "diff", "draw", "dump", "find", "ops", "parity"),
+    *("report", "rewrite", "rules", "specs", "verify"),
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

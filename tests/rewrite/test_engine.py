@@ -87,7 +87,10 @@ def test_values_used_outside_are_refused() -> None:
 
 def test_a_match_that_is_not_convex_is_refused() -> None:
     graph = spec("a: relu\nt: tanh\ns: {op: add, in: [a, t]}")
-    match = "{inputs: {x: [B, C, H, W], o: [B, C, H, W]}, outputs: {p: a, q: s}, graph: {a: {op: relu, in: x}, s: {op: add, in: [a, o]}}}"
+    match = (
+        "{inputs: {x: [B, C, H, W], o: [B, C, H, W]}, outputs: {p: a, q: s}, "
+        "graph: {a: {op: relu, in: x}, s: {op: add, in: [a, o]}}}"
+    )
     replace = "{graph: {a: {op: gelu, in: x}, s: {op: mul, in: [a, o]}}, outputs: {p: a, q: s}}"
     assert words(apply(graph, match, replace).after) == ["a: gelu", "t: tanh", "s: mul"]
     tied = "{graph: {m: {op: add, in: [x, o]}, s: {op: mul, in: [m, o]}}, outputs: {p: m, q: s}}"

@@ -13,7 +13,12 @@ from archgraph.lower.fx import build
 from archgraph.lower.rewriting import rewrite_module
 from archgraph.spec.load import block_graph, loads
 
-LIBRARIES = "archgraph: 1\nname: host\nuses: [blocks/bi_level_routing]\nblocks: {none: {inputs: {x: [...]}, graph: {y: relu}}}\n"
+LIBRARIES = """
+archgraph: 1
+name: host
+uses: [blocks/bi_level_routing]
+blocks: {none: {inputs: {x: [...]}, graph: {y: relu}}}
+"""
 
 
 def host() -> GraphModule:

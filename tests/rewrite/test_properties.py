@@ -35,11 +35,13 @@ GENERAL = [
 
 
 def sound(before: Graph, each: Rule) -> None:
+    kinds: set[str] = set()
     try:
         step = apply_rule(before, each, expect=None)
     except SpecError as error:
         kinds = {d.code.partition("/")[0] for d in error.diagnostics}
-        assert kinds <= {"rule", "type", "requires", "name", "limit"}, error
+    assert kinds <= {"rule", "type", "requires", "name", "limit"}, kinds
+    if kinds:
         return
     verify(step.after)
     assert step.after.input_types == before.input_types

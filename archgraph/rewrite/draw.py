@@ -118,7 +118,8 @@ class _Drawing:
 
     def _candidate(self, raw: Any) -> Any:
         if isinstance(raw, list):
-            return self._candidate(self.random.choice(raw)) if raw else None
+            chosen = self.random.choice(raw)
+            return tidy(chosen) if isinstance(chosen, list) else self._candidate(chosen)
         if isinstance(raw, str):
             tree = parse(raw)
             return tidy(compile(tree)(self.env)) if tree.names <= self.env.keys() else raw

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
@@ -197,6 +196,8 @@ def _markdown_row(cells: Sequence[str]) -> str:
 
 def tree_html(report: Report) -> str:
     """The tree as a table, for notebooks."""
+    import html
+
     head = "".join(f"<th>{html.escape(h)}</th>" for h in ("", *TREE_HEADERS))
     body = "".join(_html_row(cells) for cells in _text_rows(report))
     notes = "".join(f"<li>{html.escape(title)}: {html.escape(text)}</li>" for title, text in footer(report))
@@ -207,6 +208,8 @@ def tree_html(report: Report) -> str:
 
 
 def _html_row(cells: Sequence[str]) -> str:
+    import html
+
     styles = ["left", "left"] + ["right"] * (len(cells) - 2)
     inside = (
         f'<td style="text-align:{style}">{html.escape(cell)}</td>' for style, cell in zip(styles, cells, strict=True)

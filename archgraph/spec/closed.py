@@ -42,10 +42,8 @@ if TYPE_CHECKING:
     from archgraph.ir.diagnostics import Collector
     from archgraph.spec.compile import At, Compiler
 
-__all__ = ["BLOCK_KEYS", "NODE_KEYS", "ClosedPlan", "closed_graph", "finish_closed", "open_frame"]
+__all__ = ["NODE_KEYS", "ClosedPlan", "closed_graph", "finish_closed", "open_frame"]
 
-#: What a block of a closed file says besides `inputs`, `requires`, `graph` and `outputs`.
-BLOCK_KEYS: Final = ("name", "args", "late")
 FORMS: Final = ("op", "call", "formula")
 #: Keys of a node that are no attributes of its op.
 NODE_KEYS: Final = (*FORMS, "in", "repeat", "late", "share", "weights", "regions", "types", "unused", "frozen")

@@ -10,7 +10,6 @@ from archgraph.ir.diagnostics import Collector, Span, did_you_mean
 from archgraph.ir.reserved import RESERVED, can_name
 from archgraph.ops.base import AttributeValueError, Op, OpError, all_ops, get_op
 from archgraph.ops.kinds import Kind
-from archgraph.spec.closed import compile_node
 from archgraph.spec.evaluators import (
     Closed,
     Computed,
@@ -27,7 +26,6 @@ from archgraph.spec.expr import Expr, ExprError, UnknownName, constant_value, pa
 from archgraph.spec.expr import compile as compile_expr
 from archgraph.spec.libraries import library_with
 from archgraph.spec.loops import LoopPlan, RegionPlan
-from archgraph.spec.mapped import MappedPlan, VjpPlan
 from archgraph.spec.model import Block, OpRef, Param
 from archgraph.spec.patterns import ShapePattern
 from archgraph.spec.plan import (
@@ -45,9 +43,6 @@ from archgraph.spec.plan import (
     SwitchPlan,
     ValuePlan,
 )
-from archgraph.spec.regions import TrainingPlan
-from archgraph.spec.scan import ScanPlan
-from archgraph.spec.weights import WeightsPlan
 from archgraph.spec.yaml import YList, YMap, span_of
 
 META: Final = frozenset(
@@ -434,11 +429,17 @@ class Compiler:
                     f"`{name}` is taken",
                     hint="nodes, inputs, dims, params and locals of a block share one namespace",
                 )
-            plan = compile_node(self, node, raw, key) if self.file.closed else self.node(node, raw, key, name)
+            plan = self.closed_node(node, raw, key) if self.file.closed else self.node(node, raw, key, name)
             if plan is not None:
                 items.append((name, plan))
         outs = self.outputs(outputs, owner) if outputs is not None else None
         return GraphPlan(items, outs)
+
+    def closed_node(self, raw: Any, container: Any, key: Any) -> NodePlan | None:
+        """A node of a closed file."""
+        from archgraph.spec.closed import compile_node
+
+        return compile_node(self, raw, container, key)
 
     def outputs(self, raw: Any, owner: Any) -> list[OutputPlan]:
         """An ``outputs:`` mapping."""
@@ -659,6 +660,8 @@ class Compiler:
         if record is not None:
             refs |= record.refs
         plan.raw = raw
+        from archgraph.spec.mapped import MappedPlan
+
         found = MappedPlan.of_op(self, plan, raw, refs)
         found.weights = record
         return found
@@ -720,7 +723,7 @@ class Compiler:
                         at = span_of(raw["as"], k) if isinstance(raw["as"], YList) else span_of(raw, "as")
                         self.fault("name/invalid", at, f"`{n}` can't name a value: {why}")
                 plan.names = tuple(names)
-        own_shape = isinstance(plan, WeightsPlan) or (isinstance(plan, OpPlan) and _has_attr(plan.target, "shape"))
+        own_shape = plan.has_shape or (isinstance(plan, OpPlan) and _has_attr(plan.target, "shape"))
         if "shape" in raw and not own_shape:
             pattern = self.pattern(raw["shape"], raw, "shape")
             if pattern is not None:
@@ -848,6 +851,8 @@ class Compiler:
         if "vmap" in raw or "inputs" in raw:
             if looped or "carry" in raw or given is not None:
                 self.fault("vmap/loop", span_of(raw), "a `graph` with `vmap` takes `inputs`, and no loop")
+            from archgraph.spec.mapped import MappedPlan
+
             return MappedPlan.of_graph(self, raw, refs)
         body = self.body(raw["graph"], raw, "graph", raw.get("outputs"), raw)
         refs |= body.refs
@@ -892,6 +897,8 @@ class Compiler:
             if set(plans) != {True, False}:
                 self.fault("switch/cases", span_of(raw, "cases"), "`switch: training` has the cases true and false")
                 return None
+            from archgraph.spec.regions import TrainingPlan
+
             return TrainingPlan(self.at(raw, "switch"), plans[True], plans[False], given)
         tree = self.expr(raw["switch"], raw, "switch")
         if tree is None:
@@ -919,8 +926,16 @@ class Compiler:
     def higher(self, raw: YMap, refs: set[str]) -> NodePlan | None:
         """A higher-order op, or one whose value is a record."""
         if raw["op"] == "scan":
+            from archgraph.spec.scan import ScanPlan
+
             return ScanPlan.compile(self, raw, refs)
-        return (VjpPlan if raw["op"] == "vjp" else WeightsPlan).compile(self, raw, refs)
+        if raw["op"] == "vjp":
+            from archgraph.spec.mapped import VjpPlan
+
+            return VjpPlan.compile(self, raw, refs)
+        from archgraph.spec.weights import WeightsPlan
+
+        return WeightsPlan.compile(self, raw, refs)
 
     def loop(
         self, words: list[str], body: NodePlan, raw: YMap, container: Any, key: Any, given: RefPlan | None, name: Any

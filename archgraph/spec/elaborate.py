@@ -178,6 +178,7 @@ def call_block(
     bound: dict[str, Any] = {}
     key: list[Any] = [block]
     late: list[tuple[str, Any]] = []
+    scope: dict[str, Any] | None = None  # what defaults see, made when one is needed
     failed = False
     for param, p in block.params.items():
         value = args.get(param)
@@ -202,14 +203,16 @@ def call_block(
             key.append(_ABSENT)
             continue
         else:
-            scope = {**file_scope(session, block.file), **bound}
+            if scope is None:
+                scope = dict(file_scope(session, block.file))
+            scope.update(bound)
             try:
-                value = param_default(p, scope)
+                value = tidy(p.default(scope))
             except FAULTS as error:
                 Frame(session, block, scope, (Call(f.span, block.name, f.path + name), *f.trace)).caught(error, p.span)
                 return UNKNOWN
         bound[param] = value
-        key.append(freeze(value))
+        key.append(value if type(value) is int else freeze(value))
     if failed:
         return UNKNOWN
     if order.file_names:

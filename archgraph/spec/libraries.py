@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from archgraph.ir.diagnostics import SpecError
@@ -10,6 +11,7 @@ from archgraph.spec.yaml import YMap, load_yaml, read_source
 __all__ = ["library_with", "shipped_libraries", "specs_folder"]
 
 
+@cache
 def specs_folder() -> Path:
     """The folder of shipped specs: inside an installed package, else beside it in a checkout."""
     inside = Path(__file__).resolve().parent.parent / "specs"

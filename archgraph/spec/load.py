@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -108,6 +109,16 @@ def parse_text(text: str, file: str = "<text>", stack: tuple[str, ...] = ()) -> 
     SpecError
         With every fault found.
     """
+    collecting = gc.isenabled()
+    gc.disable()  # as in `Spec.graph`: what is made here lives on
+    try:
+        return _parsed(text, file, stack)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _parsed(text: str, file: str, stack: tuple[str, ...]) -> SpecFile:
     faults = Collector()
     parser = Parser(file, text, faults)
     faults.raise_if_any()
@@ -200,8 +211,7 @@ def find_library(name: str, file: str, span: Span | None, but: str = "") -> str:
             raise SpecError(Diagnostic("uses/path", span, f"`{name}` leads outside the folder of the spec"))
         if os.path.isfile(candidate) and candidate != but:
             if not (
-                _inside(os.path.realpath(candidate), os.path.realpath(base))
-                or _inside(os.path.realpath(candidate), os.path.realpath(root))
+                _inside(real := os.path.realpath(candidate), _real_folder(base)) or _inside(real, _real_folder(root))
             ):
                 raise SpecError(Diagnostic("uses/path", span, f"`{name}` leads outside the folder of the spec"))
             return candidate
@@ -216,6 +226,11 @@ def find_library(name: str, file: str, span: Span | None, but: str = "") -> str:
             hint=f"did you mean `{near}`?" if near else None,
         )
     )
+
+
+@lru_cache(64)
+def _real_folder(path: str) -> str:
+    return os.path.realpath(path)
 
 
 def _inside(path: str, folder: str) -> bool:

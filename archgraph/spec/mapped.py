@@ -127,6 +127,7 @@ class MappedPlan(NodePlan):
     """
 
     __slots__ = ("axes", "body", "own", "region", "weights")
+    explicit = True
 
     def __init__(self, at: Callable[[], Span | None], body: NodePlan | GraphPlan, axes: Axes) -> None:
         super().__init__(at)
@@ -287,6 +288,7 @@ class VjpPlan(NodePlan):
     """
 
     __slots__ = ("axes", "body", "cotangent", "own", "single", "wrt")
+    explicit = True
 
     def __init__(self, at: Callable[[], Span | None], body: GraphPlan, axes: Axes) -> None:
         super().__init__(at)

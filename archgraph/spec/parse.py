@@ -9,8 +9,6 @@ from typing import Any, ClassVar, Final
 
 from archgraph.ir.diagnostics import Collector, Diagnostic, Span, SpecError, did_you_mean
 from archgraph.ops.plugins import missing
-from archgraph.spec.closed import BLOCK_KEYS as CLOSED_KEYS
-from archgraph.spec.closed import declare_closed, spellings
 from archgraph.spec.compile import Compiler, bad_name
 from archgraph.spec.derive import Derivation, derive_block
 from archgraph.spec.evaluators import Computed, Constant, NamesOnly
@@ -44,6 +42,8 @@ SECTIONS: Final = (
     "reference",
     "notes",
 )
+#: What a block of a closed file says besides.
+CLOSED_KEYS: Final = ("name", "args", "late")
 BLOCK_KEYS: Final = ("summary", "base", "params", "inputs", "let", "requires", "graph", "outputs", "rewrite")
 INPUT_KEYS: Final = ("shape", "list", "len", "each", "dtype", "optional", "when", "at", "summary")
 
@@ -151,6 +151,10 @@ class Parser:
 
     def _symbols(self, raw: Any) -> dict[str, str | int]:
         """Symbols by their spelling; a whole number fixes the size."""
+        if raw == []:
+            return {}
+        from archgraph.spec.closed import spellings
+
         table = raw if isinstance(raw, YMap) else {}
         fixed = {str(k): v for k, v in table.items() if type(v) is int and v > 0}
         named = spellings({k: v for k, v in table.items() if k not in fixed} if isinstance(raw, YMap) else raw)
@@ -217,7 +221,7 @@ class Parser:
         for name, block in file.blocks.items():
             block.pending = partial(self._declare_block, block, tree["blocks"][name], tree["blocks"], name)
         scratch = Block("", file, None, root=True)
-        if "params" in tree:
+        if "params" in tree and _hold_ops(tree["params"]):
             file.params = self.params(tree["params"], tree, scratch)
         derived = Derivation(self) if file.base is not None or file.rewrite is not None else None
         if derived is not None:
@@ -257,6 +261,8 @@ class Parser:
             return
         keys = (*BLOCK_KEYS, *CLOSED_KEYS) if self.file.closed else BLOCK_KEYS
         if self.file.closed:
+            from archgraph.spec.closed import declare_closed
+
             declare_closed(block, raw, self.faults)
         for k in raw:
             if k not in keys:
@@ -498,6 +504,13 @@ def _example(compiler: Compiler, container: Any, key: Any) -> tuple[Any, ...] | 
     return tuple(sizes)
 
 
+def _hold_ops(params: Any) -> bool:
+    """Whether a default names a block or another param, which the first pass did not know."""
+    return isinstance(params, YMap) and any(
+        "op" in v if isinstance(v, YMap) else isinstance(v, str) and v.startswith("$") for v in params.values()
+    )
+
+
 def _frozen(value: Any) -> Any:
     return tuple(_frozen(v) for v in value) if isinstance(value, list) else value
 
@@ -605,16 +618,12 @@ def _inner_read(plan: GroupPlan, later: list[tuple[str, NodePlan]], outside: fro
 
 def takes_above(plan: NodePlan) -> bool:
     """Whether a node reads the value above it without naming it."""
-    from archgraph.spec.mapped import MappedPlan, VjpPlan
-    from archgraph.spec.plan import ChainPlan, ResidualPlan
-    from archgraph.spec.regions import TrainingPlan
-    from archgraph.spec.scan import ScanPlan
-    from archgraph.spec.weights import WeightsPlan
+    from archgraph.spec.plan import ChainPlan
 
     if isinstance(plan, ChainPlan):
         return bool(plan.items) and takes_above(plan.items[0][1])
-    if isinstance(plan, (ResidualPlan, SwitchPlan, TrainingPlan, GroupPlan)):
-        return plan.given is None
+    if plan.wraps:
+        return getattr(plan, "given", None) is None
     if "it" in plan.refs:
         return True
     if isinstance(plan, OpPlan):
@@ -628,7 +637,7 @@ def takes_above(plan: NodePlan) -> bool:
         return plan.given is None and ("it" in plan.refs or plan.condition is not None)
     if isinstance(plan, LoopPlan):
         return plan.given is None and takes_above(plan.body)
-    return not isinstance(plan, (ScanPlan, VjpPlan, MappedPlan, WeightsPlan))
+    return not plan.explicit
 
 
 Reader = Callable[[str], "str"]

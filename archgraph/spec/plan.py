@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from archgraph.ir.diagnostics import Span, did_you_mean
 from archgraph.ir.dim import Dim, decider, eq, rounded
@@ -222,6 +222,13 @@ class NodePlan:
     """A compiled node. Subclasses implement `run`; `evaluate` adds what every node may say."""
 
     __slots__ = ("_span", "at", "condition", "flags", "is_source", "names", "otherwise", "raw", "refs", "shape")
+
+    #: Takes nothing but what it names, never the value above.
+    explicit: ClassVar[bool] = False
+    #: Passes its `given`, or the value above, on to plans inside.
+    wraps: ClassVar[bool] = False
+    #: `shape` is a key of its own, no pattern that the value must fit.
+    has_shape: ClassVar[bool] = False
 
     def __init__(self, at: Callable[[], Span | None]) -> None:
         self.at = at
@@ -784,6 +791,7 @@ class ResidualPlan(NodePlan):
     """``residual:`` the input plus what the branch makes of it."""
 
     __slots__ = ("branch", "given", "shortcut")
+    wraps = True
 
     def __init__(
         self, at: Callable[[], Span | None], branch: NodePlan, shortcut: NodePlan | None, given: RefPlan | None
@@ -861,6 +869,7 @@ class SwitchPlan(NodePlan):
     """``switch:`` a static choice; ``switch: training`` one at run time (see `archgraph.spec.regions`)."""
 
     __slots__ = ("cases", "given", "selector")
+    wraps = True
 
     def __init__(
         self, at: Callable[[], Span | None], selector: Eval, cases: dict[Any, NodePlan], given: RefPlan | None
@@ -945,6 +954,7 @@ class GroupPlan(NodePlan):
     """Named nodes in one mapping, without a path segment: the value is that of the last one."""
 
     __slots__ = ("body", "given")
+    wraps = True
 
     def __init__(self, at: Callable[[], Span | None], body: GraphPlan, given: RefPlan | None = None) -> None:
         super().__init__(at)

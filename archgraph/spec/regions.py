@@ -64,6 +64,7 @@ class TrainingPlan(NodePlan):
     """``switch: training``: two regions, one chosen by the module's mode at run time."""
 
     __slots__ = ("evaluate_case", "given", "train_case")
+    wraps = True
 
     def __init__(
         self, at: Callable[[], Span | None], train: NodePlan, evaluation: NodePlan, given: RefPlan | None

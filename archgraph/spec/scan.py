@@ -33,6 +33,7 @@ class ScanPlan(NodePlan):
     """
 
     __slots__ = ("axes", "body", "carry", "dim", "held", "init", "reverse", "xs", "ys")
+    explicit = True
 
     def __init__(self, at: Callable[[], Span | None]) -> None:
         super().__init__(at)

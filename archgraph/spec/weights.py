@@ -38,6 +38,8 @@ class WeightsPlan(NodePlan):
     """
 
     __slots__ = ("example", "lead", "of", "values")
+    explicit = True
+    has_shape = True
 
     def __init__(self, at: Callable[[], Span | None]) -> None:
         super().__init__(at)

@@ -183,7 +183,6 @@ class _Reader:
         loader = _Loader(self.text)
         next_event = loader.get_event
         handlers = {
-            yaml.ScalarEvent: self._scalar,
             yaml.MappingStartEvent: self._open,
             yaml.SequenceStartEvent: self._open,
             yaml.MappingEndEvent: self._close,
@@ -192,13 +191,34 @@ class _Reader:
             yaml.DocumentStartEvent: self._document,
         }
         skipped = (yaml.StreamStartEvent, yaml.DocumentEndEvent)
+        scalar, known_plain = yaml.ScalarEvent, _plain
         try:
             while True:
                 event = next_event()
-                handler = handlers.get(type(event))
+                kind = type(event)
+                if kind is scalar:
+                    # The common case in place of `_scalar` and `_attach`: a plain scalar, met before, in a mapping.
+                    frame = self.top
+                    if frame.is_map and event.implicit[0] and event.anchor is None and event.tag is None:
+                        value = known_plain.get(event.value, _UNSEEN)
+                        if value is not _UNSEEN:
+                            start, end = event.start_mark, event.end_mark
+                            mark = (start.line, start.column, end.line, end.column)
+                            key = frame.key
+                            if key is not _EXPECT:
+                                frame.node[key] = value
+                                frame.node.pos[key] = (frame.key_mark, mark)
+                                frame.key = _EXPECT
+                                continue
+                            if type(value) is str and value not in frame.node:
+                                frame.key, frame.key_mark = value, mark
+                                continue
+                    self._scalar(event)
+                    continue
+                handler = handlers.get(kind)
                 if handler is not None:
                     handler(event)
-                elif type(event) not in skipped:
+                elif kind not in skipped:
                     break
         except yaml.MarkedYAMLError as error:
             for frame in (*self.stack, self.top):
@@ -242,7 +262,8 @@ class _Reader:
         mark = node.mark = (start.line, start.column, end.line, end.column)
         if frame.quoted is not None:
             node.quoted = frozenset(frame.quoted)
-        self._report_damage(frame)
+        if frame.damage is not None:
+            self._report_damage(frame)
         self.top = self.stack.pop()
         self._attach(node, mark, True)
 

@@ -285,7 +285,10 @@ class LoopPlan(NodePlan):
                 raise SymbolicTruth(f"turns of a chain of {n} must be alike: the same types in and out")
             return rolled
         if n == 0:
-            return self.first_input(f, start, name) if self.kind == "for" else Values()
+            if self.kind != "for":
+                return Values()
+            passed = self.first_input(f, start, name)
+            return Turns(passed, Values()) if self.indexed else passed
         if self.kind == "for" and n > 1 and not self.indexed and not self.shared:
             rolled = self._rolled(f, start, name, n, columns)
             if rolled is not None:

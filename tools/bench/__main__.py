@@ -42,6 +42,7 @@ def main() -> int:
     known = benchmarks()
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(known)}; all if left out")
     parser.add_argument("--quick", action="store_true", help="few repetitions, for a look")
+    parser.add_argument("--only", default="", help="rows that hold this text, where the benchmark has parts")
     parser.add_argument("--write", action="store_true", help="keep the results in docs/benchmarks.md")
     given = parser.parse_args()
     unknown = [n for n in given.names if n not in known]
@@ -49,12 +50,13 @@ def main() -> int:
         parser.error(f"no benchmark is called {unknown[0]}; there are {', '.join(known)}")
     failed = False
     for name in given.names or known:
-        section = import_module(f"tools.bench.{name}").run(given.quick)
+        part = {"only": given.only} if given.only else {}
+        section = import_module(f"tools.bench.{name}").run(given.quick, **part)
         text = section.markdown() + f"\nMachine: {machine()}.\n"
         print(text, flush=True)
         failed = failed or not all(gate.ok for gate in section.gates)
         if given.write:
-            keep(name, text)
+            keep(f"{name} {given.only}".strip(), text)
     return int(failed)
 
 

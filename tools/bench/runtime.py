@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -12,9 +11,6 @@ import torch
 import archgraph
 from tools.bench.common import Gate, Section, in_turns, median, ratio
 from tools.torchvision_import import import_torchvision
-
-#: What to leave out in a run of its own: ``ARCHGRAPH_BENCH="ViT-B/16,eager"`` keeps the rows that hold every word.
-ONLY = "ARCHGRAPH_BENCH"
 
 
 def vit() -> tuple[torch.nn.Module, torch.nn.Module]:
@@ -39,17 +35,24 @@ def hornet() -> tuple[torch.nn.Module, torch.nn.Module]:
     return ours, theirs
 
 
-def run(quick: bool) -> Section:
-    """Forward, and forward with backward; eager and compiled; one thread."""
+def run(quick: bool, only: str = "") -> Section:
+    """Forward, and forward with backward; eager and compiled; one thread.
+
+    Parameters
+    ----------
+    quick : bool
+        A few pairs.
+    only : str
+        What model and mode hold: ``eager``, ``HorNet-T compiled``; the whole takes a quarter of an hour.
+    """
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
     pairs = 6 if quick else 40
     rows: list[list[object]] = []
     gates: list[Gate] = []
-    words = [w for w in os.environ.get(ONLY, "").split(",") if w]
     for title, make in (("ViT-B/16", vit), ("HorNet-T", hornet)):
         for mode in ("eager", "compiled"):
-            if not all(w in f"{title} {mode}" for w in words):
+            if only not in f"{title} {mode}":
                 continue
             ours, theirs = make()
             x = torch.randn(1, 3, 224, 224)
@@ -66,7 +69,7 @@ def run(quick: bool) -> Section:
                 rows.append([title, mode, step, *medians, middle, f"{low:.3f} to {high:.3f}"])
                 gates.append(Gate(f"{title}, {mode}, {step}", middle, 1.02))
     return Section(
-        "Running models: one image of 224 by 224, one thread",
+        f"Running models{', ' * bool(only)}{only}: one image of 224 by 224, one thread",
         ("model", "mode", "what", "ours, CPU ms", "theirs, CPU ms", "median ratio of pairs", "95 % interval"),
         rows,
         gates,

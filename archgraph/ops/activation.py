@@ -149,6 +149,33 @@ class Softsign(Activation, name="softsign", work=3):
     keeps_density = True
 
 
+class Tanhshrink(Activation, name="tanhshrink", work=2):
+    """``x - tanh(x)``."""
+
+    keeps_density = True
+
+
+class Hardshrink(Activation, name="hardshrink", work=3):
+    """``x`` where it lies outside [``-lambd``, ``lambd``], else 0."""
+
+    keeps_density = True
+    lambd: Any = attr(FLOAT, 0.5, doc="half the width of the interval", inert=True, draw=[0.5, 0.1])
+
+
+class Softshrink(Activation, name="softshrink", work=4):
+    """``x`` moved towards 0 by ``lambd``; 0 where it is nearer than that."""
+
+    keeps_density = True
+    lambd: Any = attr(FLOAT, 0.5, doc="how far", inert=True, draw=[0.5, 0.1])
+
+
+class Threshold(Activation, name="threshold", work=2):
+    """``x`` where it exceeds ``threshold``, else ``value``."""
+
+    threshold: Any = attr(FLOAT, doc="the least that passes", inert=True, draw=[0.0, 0.1])
+    value: Any = attr(FLOAT, doc="what stands in its place", inert=True, draw=[0.0, -1.0])
+
+
 class LogSigmoid(Activation, name="log_sigmoid", function="torch.nn.functional.logsigmoid", work=4):
     """``log(1 / (1 + exp(-x)))``, computed as ``-log1p(exp(-x))``."""
 
@@ -164,6 +191,10 @@ class Softmax(Activation, name="softmax", function="torch.softmax", work=5):
     def infer(self, cx: Context, x: TensorType) -> TensorType:
         axis_of(x, self.dim)
         return x
+
+
+class Softmin(Softmax, name="softmin", function="torch.nn.functional.softmin", work=6):
+    """Softmax of ``-x`` over one axis."""
 
 
 class LogSoftmax(Softmax, name="log_softmax", function="torch.log_softmax", work=5):

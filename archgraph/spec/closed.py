@@ -356,7 +356,6 @@ def _with_turn(fn: Any) -> Any:
 def open_frame(f: Frame, block: Block) -> None:
     """Bind what every body of a closed file sees."""
     assert block.closed is not None
-    f.env["inf"] = float("inf")
     f.env.update((spelling, Late(name)) for spelling, name in block.closed.late.items())
 
 

@@ -98,7 +98,7 @@ FORM_KEYS: Final[dict[str, frozenset[str]]] = {
         }
     ),
 }
-LANGUAGE_WORDS: Final = frozenset({"it", "training", "turn", "_", "true", "false", "null"})
+LANGUAGE_WORDS: Final = frozenset({"inf", "it", "training", "turn", "_", "true", "false", "null"})
 
 At = Callable[[], "Span | None"]
 

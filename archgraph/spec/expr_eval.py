@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -117,6 +118,8 @@ def _name(expr: Name) -> Function:
         try:
             return env[name]
         except KeyError:
+            if name == "inf":
+                return math.inf
             raise UnknownName(name, offset) from None
 
     return run

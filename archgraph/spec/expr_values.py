@@ -147,6 +147,8 @@ def unary_value(op: str, a: Any) -> Any:
     if op == "~" and not (isinstance(a, int) and not isinstance(a, bool)):
         raise EvalError(f"`~` needs a whole number, found {describe(a)}; a condition is negated by `not`")
     if isinstance(a, (int, float, Dim, Real)):
+        if isinstance(a, float) and math.isinf(a):  # written `inf`; no arithmetic makes one
+            return -a if op == "-" else a
         functions: dict[str, Callable[[Any], Any]] = {"-": operator.neg, "+": operator.pos, "~": operator.invert}
         return _bounded(guarded(op, functions[op], a))
     raise EvalError(f"`{op}` is not defined for {describe(a)}")

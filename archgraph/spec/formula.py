@@ -69,7 +69,7 @@ class _Closer:
                     raise OpError("`it` is the value above, and nothing stands above")
                 return self.it
             value = self.f.env.get(e.name)
-            if value is None and e.name not in self.f.env:
+            if value is None and e.name not in self.f.env and e.name != "inf":
                 raise UnknownName(e.name)
             return value if is_value(value) else None
         if isinstance(e, Attr):

@@ -176,7 +176,7 @@ def test_timm_vit(name: str, tmp_path: Path) -> None:
     repeated(tmp_path, "backbones", "timm VisionTransformer", args, model, image(*shape))
 
 
-# -- the UPerNet head with HorFPN, written from its description ----------------------------------------------------------
+# -- the UPerNet head with HorFPN, written from its description -------------------------------------------------------
 
 
 class ConvModule(nn.Module):

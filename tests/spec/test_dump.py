@@ -93,3 +93,17 @@ def test_mistakes_in_a_closed_file(old: str) -> None:
     with pytest.raises(SpecError) as error:
         loads(text.replace(old, new)).graph()
     assert said in str(error.value)
+
+
+def test_infinities_are_kept() -> None:
+    text = """
+archgraph: 1
+inputs: {x: [B, 4], m: {shape: [B, 4], dtype: bool}}
+graph:
+  y: {formula: "where(m, x, -inf)"}
+  z: {op: full, shape: [4], fill_value: inf}
+outputs: {y: y, z: z}
+"""
+    graph = loads(text).graph()
+    assert again(graph) == graph
+    assert graph.node("z").op.fill_value == float("inf")

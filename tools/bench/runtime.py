@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -68,6 +69,7 @@ def run(quick: bool, only: str = "") -> Section:
                 medians = [median(found[name]) * 1e3 for name in pair]
                 rows.append([title, mode, step, *medians, middle, f"{low:.3f} to {high:.3f}"])
                 gates.append(Gate(f"{title}, {mode}, {step}", middle, 1.02))
+                print(gates[-1], file=sys.stderr, flush=True)
     return Section(
         f"Running models{', ' * bool(only)}{only}: one image of 224 by 224, one thread",
         ("model", "mode", "what", "ours, CPU ms", "theirs, CPU ms", "median ratio of pairs", "95 % interval"),

@@ -224,7 +224,8 @@ HOSTS: dict[str, dict[str, Any]] = {
     },
     "agent-attention/pvt": {
         "image_size": 64, "dims": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "num_heads": [1, 2, 2, 2],
-        "mlp_ratios": [2, 2, 2, 2], "agents": [4, 4, 4, 1], "agent_stages": [True, False, True, True], "agent_sr_ratios": [2, 1, 1, 1],
+        "mlp_ratios": [2, 2, 2, 2], "agents": [4, 4, 4, 1], "agent_stages": [True, False, True, True],
+        "agent_sr_ratios": [2, 1, 1, 1],
     },
     "agent-attention/swin": {
         "image_size": 64, "dim": 8, "depths": [1, 1, 2, 1], "num_heads": [1, 1, 2, 2],

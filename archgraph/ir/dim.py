@@ -45,6 +45,7 @@ __all__ = [
     "lower_bound",
     "lt",
     "monomial",
+    "monomial_dim",
     "ne",
     "pretty",
     "prod",
@@ -86,6 +87,11 @@ def symbols(x: Num) -> frozenset[str]:
 def terms(x: Num) -> Mapping[Monomial, int]:
     """The normal form ``{monomial: coefficient}`` of ``x``, read-only."""
     return MappingProxyType(terms_of(x))
+
+
+def monomial_dim(atom: Atom) -> Num:
+    """An atom as a symbolic integer."""
+    return make({monomial(((atom, 1),)): 1})
 
 
 def solve_linear(expr: Num, name: str, value: Num) -> tuple[Num, Cond | bool] | None:

@@ -6,7 +6,7 @@ graph that holds wherever the same conditions come out the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from archgraph.analysis.symbolic import close, open_graph
@@ -87,15 +87,23 @@ class Cases:
         What stands open, as for `archgraph.analysis.symbolic.open_graph`.
     graph : str, optional
     at : mapping, optional
+    change : callable, optional
+        Applied to every graph, such as a rewrite; what it asks of sizes splits cases as well.
     """
 
     def __init__(
-        self, spec: Spec, names: Iterable[str], graph: str | None = None, at: Mapping[str, Any] | None = None
+        self,
+        spec: Spec,
+        names: Iterable[str],
+        graph: str | None = None,
+        at: Mapping[str, Any] | None = None,
+        change: Callable[[Graph], Graph] | None = None,
     ) -> None:
         self.spec = spec
         self.names = tuple(names)
         self.graph = graph
         self.sizes = at
+        self.change = change
         self.known: list[Case] = []
         #: The spec with its open settings, once a case has been found.
         self.opened = spec
@@ -121,6 +129,8 @@ class Cases:
             # what is memoised under other assumptions must not be met
             own = Spec(self.spec.file, self.spec.variant, self.spec.settings, Session())
             graph, self.opened = open_graph(own, self.names, self.graph, self.sizes)
+            if self.change is not None:
+                graph = self.change(graph)
             case = Case(decide.assumed, graph)
         except SpecError as error:
             if any(d.code == "expr/undecided" for d in error.diagnostics):

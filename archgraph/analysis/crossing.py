@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import pairwise
 from math import lcm
 from typing import Final, NamedTuple
 
@@ -54,8 +55,10 @@ def crossings(difference: Num, name: str, low: int, high: int) -> tuple[list[Cro
             # n = modulus·t + r, t ≥ 1, so that a minimum or maximum is one of its arguments, each a polynomial in t
             polynomial = _polynomial(substitute(pieces, {name: modulus * sym(name) + (r - modulus)}), name)
             polynomials.setdefault(tuple(polynomial), []).append(r - modulus)
-    for polynomial, offsets in polynomials.items():
-        for left, right in isolate(polynomial, Fraction(low - modulus, modulus), Fraction(high + 2 * modulus, modulus)):
+    for coefficients, offsets in polynomials.items():
+        for left, right in isolate(
+            coefficients, Fraction(low - modulus, modulus), Fraction(high + 2 * modulus, modulus)
+        ):
             for offset in offsets:
                 start = modulus * (left.numerator // left.denominator) + offset
                 stop = modulus * (-(-right.numerator // right.denominator)) + offset
@@ -193,4 +196,4 @@ def _changes(chain: list[list[Fraction]], x: Fraction) -> int:
             value = value * x + c
         if value:
             signs.append(value > 0)
-    return sum(a != b for a, b in zip(signs, signs[1:], strict=False))
+    return sum(a != b for a, b in pairwise(signs))

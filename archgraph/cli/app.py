@@ -10,7 +10,22 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from archgraph.cli import build, check, diff, draw, dump, ops, optical, parity, report, rewrite, search, specs, verify
+from archgraph.cli import (
+    build,
+    check,
+    compare,
+    diff,
+    draw,
+    dump,
+    ops,
+    optical,
+    parity,
+    report,
+    rewrite,
+    search,
+    specs,
+    verify,
+)
 
 
 class Commands(TyperGroup):
@@ -62,6 +77,7 @@ def options(
 for command in (
     check.check,
     report.report,
+    compare.compare,
     build.build,
     draw.draw,
     dump.dump,

@@ -1,5 +1,7 @@
 """Crossovers are those that a scan over all integers finds; growth names the terms that win."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +15,7 @@ N = sym("N")
 
 def scan(x, low, high):
     signs = [(v > 0) - (v < 0) for v in (evaluate(x, {"N": n}) for n in range(low, high + 1))]
-    return [(low + k, a, b) for k, (a, b) in enumerate(zip(signs, signs[1:], strict=False), 1) if a != b]
+    return [(low + k, a, b) for k, (a, b) in enumerate(pairwise(signs), 1) if a != b]
 
 
 def differences():

@@ -1,0 +1,284 @@
+"""Cost curves of several architectures over one size, their degrees, and where they cross."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, Any, Final
+
+from archgraph.analysis.cases import Case, Cases
+from archgraph.analysis.conditions import guards
+from archgraph.analysis.cost import peaks, totals
+from archgraph.analysis.crossing import Crossing, Unsolvable, crossings
+from archgraph.analysis.growth import growth
+from archgraph.ir.diagnostics import Diagnostic, SpecError
+from archgraph.ir.dim import Num, UnknownDegree, degree, dmax, evaluate, pretty
+from archgraph.ir.graph import Graph, Guard
+from archgraph.report.numbers import human, human_bytes, plain
+from archgraph.spec.load import Spec
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+
+COSTS: Final = ("macs", "flops", "params", "activation_bytes")
+_SCANNED: Final = 1 << 17  # integers that are looked at one by one where a difference is not solved
+
+
+def cost_forms(graph: Graph, cost: str) -> tuple[Num, ...]:
+    """A cost of a graph: one closed form, or several of which the greatest counts."""
+    return peaks(graph) or (0,) if cost == "activation_bytes" else (getattr(totals(graph), cost),)
+
+
+class Curve:
+    """The cost of one architecture over one open size.
+
+    Parameters
+    ----------
+    label : str
+    cases : Cases
+        Over one name.
+    cost : str
+        One of `COSTS`.
+    """
+
+    def __init__(self, label: str, cases: Cases, cost: str) -> None:
+        self.label = label
+        self.name = cases.names[0]
+        self.cost = cost
+        self._cases = cases
+        self._known: dict[int, tuple[tuple[Num, ...], tuple[Guard, ...]]] = {}
+
+    def _at(self, n: int) -> tuple[Case, tuple[Num, ...], tuple[Guard, ...]]:
+        case = self._cases.at({self.name: n})
+        found = self._known.get(id(case))
+        if found is None:
+            found = ((), ()) if case.graph is None else (cost_forms(case.graph, self.cost), tuple(guards(case.graph)))
+            self._known[id(case)] = found
+        return case, *found
+
+    def at(self, n: int) -> int | None:
+        """The cost at a size; None where the size is not valid."""
+        _, forms, held = self._at(n)
+        if not forms:
+            return None
+        try:
+            ok = all(guard.cond.evaluate({self.name: n}) for guard in held)
+        except ZeroDivisionError:
+            return None
+        return max(evaluate(x, {self.name: n}) for x in forms) if ok else None
+
+    def form(self, high: int) -> Num | None:
+        """The closed form at a size, and wherever the same structure holds; None where there is none."""
+        forms = self._at(high)[1]
+        return dmax(*forms) if forms else None
+
+    def start(self, low: int, high: int) -> int:
+        """The least size from which on up to ``high`` the structure is that of ``high``."""
+        case = self._at(high)[0]
+        if not case.assumed:
+            return low
+        n = high
+        while n > max(low, high - _SCANNED) and case.holds({self.name: n - 1}):
+            n -= 1
+        return n
+
+    def law(self, n: int) -> str:
+        """The closed form around a size, as people read it."""
+        _, forms, _ = self._at(n)
+        return "max(" + ", ".join(map(pretty, forms)) + ")" if len(forms) > 1 else pretty(forms[0]) if forms else "none"
+
+    def order(self, n: int) -> str:
+        """The order of growth around a size."""
+        return str(growth(self._at(n)[1], [self.name]))
+
+    def degree(self, n: int) -> int | None:
+        """The degree in the size, where it is known for sure."""
+        try:
+            return max(degree(x, self.name) for x in self._at(n)[1])
+        except (UnknownDegree, ValueError):
+            return None
+
+    def why(self, n: int) -> tuple[str, ...]:
+        """Conditions under which a size is valid."""
+        return tuple(dict.fromkeys(str(guard.cond) for guard in self._at(n)[2]))
+
+
+@dataclass(frozen=True, slots=True)
+class Crossover:
+    """Where two curves cross: from ``at`` on the first is above (1), below (-1) or equal to (0) the second.
+
+    ``modulus``: the difference is a polynomial for every remainder by it; 0 where all integers were compared instead.
+    """
+
+    first: str
+    second: str
+    at: int
+    before: int
+    after: int
+    modulus: int
+
+    def __str__(self) -> str:
+        word = {1: "costs more than", -1: "costs less than", 0: "costs as much as"}
+        how = f"solved for remainders by {self.modulus}" if self.modulus else "every valid size compared"
+        before = word[self.before]
+        return f"from {self.at} on {self.first} {word[self.after]} {self.second}; before, it {before} it ({how})"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Curves over ``name`` from ``low`` to ``high``, and every crossing of two of them."""
+
+    curves: tuple[Curve, ...]
+    name: str
+    low: int
+    high: int
+    cost: str
+    crossovers: tuple[Crossover, ...]
+    notes: tuple[str, ...] = ()
+
+    def points(self, n: int = 9) -> list[int]:
+        """Sizes spread evenly in ratio, each moved up to the next that all curves take, if one is near."""
+        found: list[int] = []
+        for k in range(n):
+            size = round(self.low * (self.high / self.low) ** (k / (n - 1)))
+            for step in range(129):
+                if size + step <= self.high and all(c.at(size + step) is not None for c in self.curves):
+                    size += step
+                    break
+                if size - step >= self.low and all(c.at(size - step) is not None for c in self.curves):
+                    size -= step
+                    break
+            if not found or size > found[-1]:
+                found.append(size)
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        points = self.points()
+        return {
+            "over": self.name,
+            "range": [self.low, self.high],
+            "cost": self.cost,
+            "curves": [
+                {
+                    "label": c.label,
+                    "law": plain(form) if (form := c.form(self.high)) is not None else None,
+                    "order": c.order(self.high),
+                    "degree": c.degree(self.high),
+                    "points": {str(n): c.at(n) for n in points},
+                    "conditions": list(c.why(self.high)),
+                }
+                for c in self.curves
+            ],
+            "crossovers": [
+                {
+                    "first": x.first,
+                    "second": x.second,
+                    "at": x.at,
+                    "before": x.before,
+                    "after": x.after,
+                    "modulus": x.modulus,
+                }
+                for x in self.crossovers
+            ],
+            "notes": list(self.notes),
+        }
+
+    def lines(self) -> list[str]:
+        """Orders, crossings and conditions, a sentence each."""
+        found = [f"{c.label}: {c.order(self.high)}, {c.law(self.high)}" for c in self.curves]
+        found += [str(x) for x in self.crossovers] or [f"no crossing from {self.low} to {self.high}"]
+        for c in self.curves:
+            conds = c.why(self.high)
+            if conds:
+                found.append(f"{c.label}, provided that {'; '.join(conds[:6])}")
+        return [*found, *self.notes]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from archgraph.report.curves import terminal
+
+        yield from terminal(self, options.max_width)
+
+    def cell(self, value: int | None) -> str:
+        """A cost as people read it."""
+        if value is None:
+            return "not valid"
+        return human_bytes(value) if self.cost == "activation_bytes" else human(value)
+
+
+def compare(curves: Sequence[Curve], low: int, high: int) -> Comparison:
+    """Compare curves over the same name.
+
+    Raises
+    ------
+    SpecError
+        If one takes no size of the range.
+    """
+    found: list[Crossover] = []
+    notes: list[str] = []
+    for curve in curves:
+        if not curve._at(high)[1]:
+            raise SpecError(Diagnostic("compare/invalid", None, f"{curve.label} does not take {curve.name} = {high}"))
+    for a, b in combinations(curves, 2):
+        listed, modulus, note = _crossed(a, b, low, high)
+        found += [Crossover(a.label, b.label, c.at, c.before, c.after, modulus) for c in listed]
+        if note:
+            notes.append(f"{a.label} and {b.label}: {note}")
+    first = curves[0]
+    return Comparison(tuple(curves), first.name, low, high, first.cost, tuple(found), tuple(notes))
+
+
+def _crossed(a: Curve, b: Curve, low: int, high: int) -> tuple[list[Crossing], int, str]:
+    x, y = a.form(high), b.form(high)
+    start = max(a.start(low, high), b.start(low, high))
+    start = min(start, high)
+    note = "" if start == low else f"one has another structure below {start}, where every valid size is compared"
+    why = ""
+    if x is not None and y is not None:
+        difference = x - y
+        if isinstance(difference, int):
+            return [], 1, "they cost the same throughout" if difference == 0 and not note else note
+        try:
+            found, modulus = crossings(difference, a.name, start, high)
+            return [*(_scan(a, b, low, start) if start - low <= _SCANNED else ()), *found], modulus, note
+        except Unsolvable as reason:
+            why = str(reason)
+    if high - low > _SCANNED:
+        return [], 0, f"not solved, as {why}; over a range of at most {_SCANNED:,} sizes all would be compared"
+    return _scan(a, b, low, high), 0, f"all valid sizes compared, as {why}"
+
+
+def _scan(a: Curve, b: Curve, low: int, high: int) -> list[Crossing]:
+    """Changes of sign between one valid size and the next."""
+    found: list[Crossing] = []
+    before: int | None = None
+    for n in range(low, high + 1):
+        left, right = a.at(n), b.at(n)
+        if left is None or right is None:
+            continue
+        sign = (left > right) - (left < right)
+        if before is not None and sign != before:
+            found.append(Crossing(n, before, sign))
+        before = sign
+    return found
+
+
+def curve(
+    spec: Spec,
+    name: str,
+    cost: str = "macs",
+    graph: str | None = None,
+    at: Mapping[str, Any] | None = None,
+    rules: Sequence[str] = (),
+) -> Curve:
+    """The curve of a spec, under rewrite rules where some are named."""
+
+    def change(typed: Graph) -> Graph:
+        from archgraph.rewrite.api import rewrite
+
+        for rule in rules:
+            typed = rewrite(typed, rule).after
+        return typed
+
+    return Curve("+".join((spec.label, *rules)), Cases(spec, [name], graph, at, change if rules else None), cost)

@@ -157,7 +157,8 @@ class Realiser:
 
     def _composite(self, plan: Plan | Cases) -> nn.Module:
         if isinstance(plan, Cases):
-            made: nn.Module = resolve(plan.cls)(**{name: self._composite(part) for name, part in plan.parts.items()})
+            parts = {name: self._composite(part) for name, part in plan.parts.items()}
+            made: nn.Module = resolve(plan.cls)(**parts, **plan.kwargs)
             return made
         if not plan.sequential:
             return self.module(plan)

@@ -6,6 +6,7 @@ A plan is made once per distinct block and realised once per instance; printing 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from archgraph.ir.diagnostics import Span
@@ -79,6 +80,7 @@ class Cases(NamedTuple):
 
     cls: str
     parts: Mapping[str, Plan]
+    kwargs: Mapping[str, Any] = MappingProxyType({})
 
 
 class Plan:

@@ -297,9 +297,10 @@ class Planner:
             body.entries[target] = Leaf("archgraph.nn.Scan", kwargs)
         elif owner is None:
             parts = {segments[0]: plan for segments, plan in zip(SwitchTraining.segments, plans, strict=True)}
-            body.entries[target] = Cases("archgraph.nn.Switch", parts)
+            assert isinstance(op, SwitchTraining)
+            body.entries[target] = Cases("archgraph.nn.Switch", parts, {"updates": op.updates} if op.updates else {})
         step = body.add("call_module", target, operands, {}, name)
-        return _items(body, step, [out for out, _ in node.callees[0].outputs], f"{name}_")
+        return _items(body, step, [out for out, _ in node.callees[-1].outputs], f"{name}_")
 
     def _get_weight(self, body: Body, frame: Frame, op: GetWeight, place: Scope) -> Step | None:
         if op.path in frame.given:

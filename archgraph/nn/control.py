@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,15 +15,29 @@ class Switch(nn.Module):
     Parameters
     ----------
     in_training, in_eval : torch.nn.Module
+    updates : sequence of int
+        Numbers of the arguments, buffers, that get the last values of ``in_training``, in this order.
     """
 
-    def __init__(self, in_training: nn.Module, in_eval: nn.Module) -> None:
+    def __init__(self, in_training: nn.Module, in_eval: nn.Module, updates: Sequence[int] = ()) -> None:
         super().__init__()
         self.in_training = in_training
         self.in_eval = in_eval
+        self.updates = tuple(updates)
 
     def forward(self, *args: Any) -> Any:
-        return self.in_training(*args) if self.training else self.in_eval(*args)
+        if not self.training:
+            return self.in_eval(*args)
+        found = self.in_training(*args)
+        if not self.updates:
+            return found
+        values, new = found[: -len(self.updates)], found[-len(self.updates) :]
+        for number, value in zip(self.updates, new, strict=True):
+            args[number].copy_(value.detach())
+        return values if len(values) > 1 else values[0]
+
+    def extra_repr(self) -> str:
+        return f"updates={self.updates}" if self.updates else ""
 
 
 class Scan(nn.Module):

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from archgraph.ir.dim import Num
 from archgraph.ir.types import TensorType, normalize_axis
 from archgraph.ops.base import Context, Emitter, Op, attr, fail
-from archgraph.ops.kinds import BOOL, COUNT, DTYPE, INT, SHAPE, TEXT
+from archgraph.ops.kinds import BOOL, COUNT, DTYPE, INT, SHAPE, TEXT, ListKind
 
 
 class GetWeight(Op, name="get_weight"):
@@ -116,8 +116,11 @@ class SwitchTraining(Regional, name="switch_training"):
     """One of two regions by the module's mode: the first in training, the second in evaluation.
 
     Written ``switch: training``. Both regions take the same operands and have the same output types; cost is that of
-    evaluation.
+    evaluation. In training the further outputs of the first region are written to the operands that ``updates``
+    numbers.
     """
+
+    updates: tuple[int, ...] = attr(ListKind(COUNT), (), doc="operands, buffers, that the first region gives anew")
 
     #: ``train`` and ``eval`` are methods of torch's modules.
     segments: ClassVar[tuple[tuple[str, ...], ...]] = (("in_training",), ("in_eval",))
@@ -127,6 +130,11 @@ class SwitchTraining(Regional, name="switch_training"):
 
     def given(self, types: Types, *results: Types) -> Types:
         in_training, in_eval = results
+        if self.updates:
+            in_training, new = in_training[: -len(self.updates)], in_training[-len(self.updates) :]
+            held = tuple(types[n] for n in self.updates)
+            if [t.shape for t in new] != [t.shape for t in held]:
+                fail("buffers keep their shapes", _listed(held), _listed(new))
         if in_training != in_eval:
             fail("both cases of `switch: training` have one type", _listed(in_eval), _listed(in_training))
         return in_eval

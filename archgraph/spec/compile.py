@@ -83,6 +83,7 @@ FORM_KEYS: Final[dict[str, frozenset[str]]] = {
             "vmap",
             "outputs",
             "carry",
+            "updates",
             "in",
             "when",
             "else",
@@ -135,6 +136,8 @@ class Compiler:
         self.faults = faults
         #: Names whose turns or parts are read one by one.
         self.indexed: set[str] = set()
+        #: The case for training of the switch that is being compiled.
+        self.training: Any = None
         self.loops: list[tuple[str, LoopPlan]] = []
         self.declared: set[str] = set(block.params) | set(block.inputs) | {x.name for x in block.let}
         if block.root:
@@ -612,6 +615,12 @@ class Compiler:
             for k in raw:
                 if k not in FORM_KEYS[form] and not (k == "share" and turns):
                     self.unknown_key(raw, k, sorted(FORM_KEYS[form]), f"a `{form}` node")
+        if form == "graph" and "updates" in raw and raw is not self.training:
+            self.fault(
+                "updates/form",
+                span_of(raw, "updates", key=True),
+                "`updates` belongs to the `true` case of `switch: training`",
+            )
         given: RefPlan | None = None
         op_word = raw["op"] if form == "op" else None
         if form == "op" and op_word in HIGHER:
@@ -887,6 +896,8 @@ class Compiler:
             return None
         plans: dict[Any, NodePlan] = {}
         saved = set(self.declared)
+        if raw["switch"] == "training":
+            self.training = cases.get(True)
         for k, v in cases.items():
             plan = self.case(v, cases, k)
             if plan is not None:
@@ -899,12 +910,30 @@ class Compiler:
                 return None
             from archgraph.spec.regions import TrainingPlan
 
-            return TrainingPlan(self.at(raw, "switch"), plans[True], plans[False], given)
+            found = TrainingPlan(self.at(raw, "switch"), plans[True], plans[False], given)
+            found.updates = self.updates(cases, plans[True], refs)
+            return found
         tree = self.expr(raw["switch"], raw, "switch")
         if tree is None:
             return None
         refs |= tree.names
         return SwitchPlan(self.at(raw, "switch"), Computed(tree, raw, "switch"), plans, given)
+
+    def updates(self, cases: YMap, plan: NodePlan, refs: set[str]) -> dict[str, RefPlan]:
+        """``updates:`` of the case for training: from buffers around the switch to values of the region."""
+        case = cases[True]
+        raw = case.get("updates") if isinstance(case, YMap) else None
+        if raw is None:
+            return {}
+        if not isinstance(raw, YMap) or not isinstance(plan, (RegionPlan, GroupPlan)):
+            self.fault(
+                "updates/form",
+                span_of(case, "updates"),
+                "`updates` is a mapping from buffers to values, beside the `graph` of a case for training",
+            )
+            return {}
+        refs |= {str(k) for k in raw}
+        return {str(k): one for k, v in raw.items() if (one := self.ref(v, raw, k)) is not None}
 
     def case(self, raw: Any, container: Any, key: Any) -> NodePlan | None:
         """A case: a node, or the name of a value."""

@@ -10,6 +10,7 @@ from archgraph.ir.graph import Graph
 from archgraph.ir.types import TensorType
 from archgraph.ops.base import OpError
 from archgraph.ops.higher import SwitchTraining
+from archgraph.spec.explain import show_value
 from archgraph.spec.frame import Frame
 from archgraph.spec.plan import NodePlan, RefPlan
 from archgraph.spec.values import UNKNOWN, Ref, Turns, flatten, holds_unknown, is_value, rebuild, template
@@ -63,7 +64,7 @@ def _take(inner: Frame, name: str, value: Any) -> Any:
 class TrainingPlan(NodePlan):
     """``switch: training``: two regions, one chosen by the module's mode at run time."""
 
-    __slots__ = ("evaluate_case", "given", "train_case")
+    __slots__ = ("evaluate_case", "given", "train_case", "updates")
     wraps = True
 
     def __init__(
@@ -73,42 +74,93 @@ class TrainingPlan(NodePlan):
         self.train_case = train
         self.evaluate_case = evaluation
         self.given = given
+        #: Buffers around it, by name, and what the case for training gives them.
+        self.updates: dict[str, RefPlan] = {}
 
     def first_input(self, f: Frame, it: Any, name: str) -> Any:
         return it if self.given is None else self.given.get(f, it, name)
 
     def run(self, f: Frame, it: Any, name: str) -> Any:
-        captured = Captured(f, self.train_case.refs | self.evaluate_case.refs, self.first_input(f, it, name))
+        buffers = self._buffers(f)
+        names = self.train_case.refs | self.evaluate_case.refs | self.updates.keys()
+        captured = Captured(f, names, self.first_input(f, it, name))
         if captured.failed:
             return UNKNOWN
         graphs: list[Graph] = []
         shapes: list[Any] = []
+        counts: list[int] = []
         for word, plan in (("train", self.train_case), ("eval", self.evaluate_case)):
             inner, first, _ = captured.frame([])
-            value = plan.evaluate(inner, first, name)
+            updated = self.updates if word == "train" else {}
+            value = self._inline(inner, first, name) if updated else plan.evaluate(inner, first, name)
             if isinstance(value, Turns):
                 value = value.last
             if holds_unknown(value):
                 return UNKNOWN
             outputs = tuple((s.lstrip(".") or "out", r.ref) for s, r in flatten(value))
+            counts.append(len(outputs))
+            for k, (n, p) in enumerate(updated.items()):
+                new = p.get(inner, None, n)
+                if new is UNKNOWN:
+                    return UNKNOWN
+                if not isinstance(new, Ref) or new.type.shape != buffers[n].type.shape:
+                    raise OpError(
+                        f"the buffer `{n}` keeps its shape",
+                        str(buffers[n].type),
+                        show_value(new),
+                        code="updates/shape",
+                        key="cases",
+                    )
+                outputs += ((f"update_{k}", new.ref),)
             graphs.append(inner.finish(outputs, (), f"{f.block.name}.{name}.{word}"))
             shapes.append(template(value))
-        if graphs[0].output_types != graphs[1].output_types or shapes[0] != shapes[1]:
+        if graphs[0].output_types[: counts[0]] != graphs[1].output_types or shapes[0] != shapes[1]:
             raise OpError(
                 "both cases of `switch: training` must have one type",
                 ", ".join(map(str, graphs[1].output_types)),
-                ", ".join(map(str, graphs[0].output_types)),
+                ", ".join(map(str, graphs[0].output_types[: counts[0]])),
                 "`training` chooses at run time, so what follows must fit both",
                 code="switch/types",
             )
         from archgraph.ir.real import Late
 
+        places = [r.ref for r in captured.refs]
+        numbers = tuple(places.index(buffers[n].ref) for n in self.updates)
         index = f.add(
             f.unique(name),
-            SwitchTraining.make(),
+            SwitchTraining.make(updates=numbers),
             tuple(r.ref for r in captured.refs),
             graphs[1].output_types,
             callees=tuple(graphs),
             late=tuple((n, Late(n)) for n in dict.fromkeys(n for g in graphs for n in g.late)),
         )
         return rebuild(shapes[1], iter(f.refs(index)))
+
+    def _buffers(self, f: Frame) -> dict[str, Ref]:
+        """The buffers that ``updates`` names."""
+        found: dict[str, Ref] = {}
+        for n in self.updates:
+            value = f.env.get(n)
+            node = f.nodes[value.ref[0]] if isinstance(value, Ref) and value.ref[0] >= 0 else None
+            if not isinstance(value, Ref) or node is None or node.op is None or node.op.op_name != "buffer":
+                raise OpError(
+                    f"`updates` names buffers of the same body; `{n}` is none",
+                    found=show_value(value),
+                    code="updates/buffer",
+                    key="cases",
+                )
+            found[n] = value
+        return found
+
+    def _inline(self, inner: Frame, first: Any, name: str) -> Any:
+        """The value of a region that is run in this frame, so that its names can be read."""
+        from archgraph.spec.loops import RegionPlan
+
+        if not isinstance(self.train_case, RegionPlan):  # a group's names are those of the frame already
+            return self.train_case.evaluate(inner, first, name)
+        body = self.train_case.body
+        last = body.run(inner, first)
+        if body.outputs is None:
+            return last
+        value = body.output_value(inner)
+        return next(iter(value.values())) if len(value) == 1 else value

@@ -119,6 +119,10 @@ _FORMS: Final[dict[str, Schema]] = {
     "inputs": _doc("What a region with `vmap` takes, by name.", _table(_ref("value"))),
     "outputs": _doc("From names to values.", _ref("outputs")),
     "carry": _doc("What one turn passes on to the next, by name.", _table(_ref("value"))),
+    "updates": _doc(
+        "Of the `true` case of `switch: training`: buffers around it, and the values that they get.",
+        _table(_ref("value")),
+    ),
     "list": _doc(
         "Several values as one list: names, or an expression over lists.", _any_of(_TEXT, _list(_ref("value")))
     ),

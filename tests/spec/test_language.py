@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 from archgraph.analysis.cost import totals
 from archgraph.ir.diagnostics import SpecError
 from archgraph.lower.fx import build
+from archgraph.spec.dump import dump
 from archgraph.spec.load import load, loads
 from tests.spec.language import data, model_of, run
 
@@ -350,6 +352,42 @@ graph:
     x = data(4, 3)
     torch.testing.assert_close(model.eval()(x), x - 1)
     torch.testing.assert_close(model.train()(x), x - x.mean(0))
+
+
+def test_training_updates_buffers() -> None:
+    body = """
+inputs: {x: [B, 3]}
+graph:
+  mean: {op: buffer, shape: [3], init: zeros}
+  count: {op: buffer, shape: [], init: zeros}
+  y:
+    switch: training
+    in: x
+    cases:
+      true:
+        graph:
+          m: {op: reduce, in: x, pattern: b c -> c, reduction: mean}
+          n: {formula: count + 1}
+          fresh: {formula: mean + (m - mean) / n}
+          out: {formula: x - m}
+        updates: {mean: fresh, count: n}
+      false: {formula: x - mean}
+"""
+    graph = loads("archgraph: 1\n" + body).graph(at={"x": [4, 3]})
+    assert loads(dump(graph)).graph() == graph
+    model: Any = pickle.loads(pickle.dumps(model_of(body)))
+    x, z = data(4, 3), data(4, 3, seed=1)
+    torch.testing.assert_close(model.eval()(x), x)
+    assert model.count == 0
+    torch.testing.assert_close(model.train()(x), x - x.mean(0))
+    model(z)
+    assert model.count == 2
+    torch.testing.assert_close(model.mean, (x.mean(0) + z.mean(0)) / 2)
+    torch.testing.assert_close(model.eval()(x), x - (x.mean(0) + z.mean(0)) / 2)
+    exported: Any = torch.export.export(model.train(), (x,)).module()
+    exported(x)
+    assert exported.count == 3
+    torch.testing.assert_close(exported.mean, (2 * x.mean(0) + z.mean(0)) / 3)
 
 
 def test_optional_inputs_and_conditional_outputs() -> None:

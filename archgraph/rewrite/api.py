@@ -12,8 +12,10 @@ from archgraph.ir.diagnostics import Diagnostic, SpecError, did_you_mean
 from archgraph.ir.dim import Num
 from archgraph.ir.graph import Graph
 from archgraph.ops.base import OpError
-from archgraph.ops.verify import verify
-from archgraph.rewrite.engine import Done, Engine, Place, follow, lost, nearest
+from archgraph.ops.verify import VerifyError, verify
+from archgraph.rewrite.context import pruned
+from archgraph.rewrite.done import Done, follow, lost
+from archgraph.rewrite.engine import Engine, Place, nearest
 from archgraph.rewrite.match import Miss
 from archgraph.rewrite.paths import PathPattern, PatternError
 from archgraph.rewrite.rule import Rule, Where, load_rule
@@ -206,7 +208,11 @@ def find(
     graph, session, _ = _graph(target, at)
     rule = _rule(rule)
     engine = Engine(rule, checked_params(rule, settings or {}), where_of(where), session)
-    tree = engine.tree(graph)
+    try:
+        graph = engine.with_context(graph)
+        tree = engine.tree(graph)
+    except OpError as error:
+        raise SpecError(Diagnostic("rule/site", rule.span("match"), str(error))) from error
     places = tuple(engine.places(graph, tree))
     refused = tuple(f"{g.name}.{g.nodes[k].name}: {reason}" for g, k, _, reason in engine.refused.values())
     miss = nothing(engine, graph) if not places else None
@@ -296,6 +302,7 @@ def apply_rule(
         engine = Engine(rule, given, where, session, surroundings)
         first = engine if first is None else first
         try:
+            now = engine.with_context(now)
             tree = engine.tree(now)
         except OpError as error:
             raise SpecError(Diagnostic("where/if", span or rule.span("where"), str(error))) from error
@@ -305,11 +312,19 @@ def apply_rule(
             done = engine.rebuild(now, tree)
         except OpError as error:
             raise SpecError(Diagnostic("rule/site", span or rule.span("replace"), str(error))) from error
-        verify(done.graph)
+        try:
+            verify(done.graph)
+        except VerifyError as error:
+            first_fault = error.violations[0]
+            raise SpecError(
+                Diagnostic(
+                    "rule/graph", span or rule.span("replace"), f"`{rule.name}` leaves a broken graph: {first_fault}"
+                )
+            ) from error
         places += engine.places(now, tree)
         warnings.update(engine.warnings)
         rounds.append(done)
-        now = done.graph
+        now = pruned(done.graph) if rule.context else done.graph
     else:
         if rule.fixpoint:
             raise SpecError(

@@ -10,22 +10,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from archgraph.ir.dim import Dim, Num
-from archgraph.ir.graph import Graph, Node, late_of
+from archgraph.ir.dim import Num
+from archgraph.ir.graph import Graph, Node, ValueRef, late_of
 from archgraph.ir.paths import turn_of
 from archgraph.ir.real import Late
 from archgraph.ops.base import OpError
 from archgraph.ops.higher import Regional
-from archgraph.rewrite.match import Match, Matcher, Miss, same_block
+from archgraph.rewrite.context import bound, locate, threaded
+from archgraph.rewrite.done import Done
+from archgraph.rewrite.match import Match, Matcher, Miss
 from archgraph.rewrite.rule import Rule, Where
+from archgraph.rewrite.same import same_block
 from archgraph.rewrite.site import Refused, Replacement, Settings, complete, replaced
 from archgraph.rewrite.splice import Loop, Spliced, splice
-from archgraph.rewrite.weights import Source, WeightFault
+from archgraph.rewrite.weights import WeightFault
 from archgraph.spec.elaborate import check_param, param_default
 from archgraph.spec.frame import FAULTS, Session
 from archgraph.spec.model import Block
 
-__all__ = ["Done", "Engine", "Place", "Tree"]
+__all__ = ["Engine", "Place", "Tree", "nearest", "unrolled"]
 
 Path = tuple[str, ...]
 Captures = tuple[tuple[str, int], ...]
@@ -46,27 +49,6 @@ class Place(NamedTuple):
     times: Num
 
 
-class Done:
-    """A rewritten graph, with what is needed to follow each weight back."""
-
-    __slots__ = ("below", "graph", "old", "replacements", "spliced")
-
-    def __init__(
-        self,
-        old: Graph,
-        graph: Graph,
-        spliced: Spliced | None,
-        replacements: tuple[Replacement, ...],
-        below: Mapping[tuple[int, int], tuple[bool, Done]],
-    ) -> None:
-        self.old = old
-        self.graph = graph
-        self.spliced = spliced
-        self.replacements = replacements
-        #: (node of the old graph, region) → whether its chain was unrolled, and what became of the region.
-        self.below = below
-
-
 class Engine:
     """One rule, with its settings, on one graph."""
 
@@ -85,6 +67,8 @@ class Engine:
         self.surroundings = dict(surroundings or {})
         self.matcher = Matcher(rule.pattern, self.session, self._param)
         self._cores: list[Matcher] | None = None
+        self.root: Graph | None = None
+        self.root_values: Mapping[str, ValueRef] = {}
         self.by_path = bool(self.where.paths)
         #: Numbers bound by paths that the replacement can depend on: sites that differ in others are alike.
         self.read = self.where.captures & _read(rule, self.settings)
@@ -270,7 +254,7 @@ class Engine:
         env = dict(match.env)
         try:
             complete(self.rule, env, self.settings, dict(captures), self.surroundings)
-            found = replaced(self.rule, graph, match, env, self.session)
+            found = replaced(self.rule, graph, match, env, self.session, self._context(graph))
             if len(match.nodes) > 1:
                 splice(graph, [found], self.rule.name)  # alone: that no value leaves the match and comes back
             self.warnings.update(dict.fromkeys(found.warnings))
@@ -287,6 +271,31 @@ class Engine:
         self._attempts[key] = found
         self._kept.append(graph)
         return found
+
+    def _context(self, graph: Graph) -> Mapping[str, ValueRef]:
+        """The values that ``context:`` brings to a graph.
+
+        Raises
+        ------
+        Refused
+            If a value stands below.
+        """
+        if not self.rule.context:
+            return {}
+        return self.root_values if graph is self.root else bound(graph)
+
+    def with_context(self, graph: Graph) -> Graph:
+        """The root graph with the values of ``context:`` brought to every block that holds a match.
+
+        Raises
+        ------
+        OpError
+            If a value is not there, or not known at a site.
+        """
+        if self.rule.context:
+            self.root_values = locate(graph, self.rule.context)
+            graph = self.root = threaded(graph, self.root_values, lambda g: bool(self.local(g)))
+        return graph
 
     def rebuild(self, graph: Graph, tree: Tree) -> Done:
         """The graph with the matches of a tree replaced."""
@@ -455,68 +464,3 @@ def nearest(engine: Engine) -> Miss | None:
         graph, root, label, reason = next(iter(engine.refused.values()))
         return Miss(float(len(engine.rule.pattern.nodes)), graph, root, label, reason)
     return engine.matcher.miss
-
-
-# -- following weights -----------------------------------------------------------------------------------------------
-
-
-def follow(done: Done, old: str = "", new: str = "") -> Iterator[tuple[str, Source]]:
-    """Every weight of the new graph by path, and where it comes from in the old one."""
-    from archgraph.rewrite.weights import owned
-
-    for k, node in enumerate(done.graph.nodes):
-        number, site = k, -1
-        if done.spliced is not None:
-            site, number = done.spliced.origins[k]
-        if site >= 0:
-            moves = done.replacements[site].moves
-            inner = done.replacements[site].graph.nodes[number].name
-            for path in owned(done.graph, node):
-                source = moves.sources[f"{inner}.{path}" if path else inner]
-                paths = tuple(old + p for p in source.paths)
-                yield f"{new}{node.name}.{path}" if path else new + node.name, source._replace(paths=paths)
-            continue
-        before = done.old.nodes[number]
-        regions = {r: item for (n, r), item in done.below.items() if n == number}
-        if not regions or node.share is not None:
-            for path in owned(done.graph, node):
-                tail = f".{path}" if path else ""
-                yield new + node.name + tail, Source("carried", (old + before.name + tail,))
-            continue
-        for r, callee in enumerate(node.callees):
-            heads: list[str] = [""]
-            if isinstance(node.op, Regional):
-                heads = [".".join(type(node.op).segments[r]) + "."] if type(node.op).segments[r] else [""]
-            elif isinstance(node.count, Dim):
-                heads = ["*."]
-            elif node.count != 1:
-                heads = [f"{t}." for t in range(node.count)]
-            for head in heads:
-                o, n = f"{old}{before.name}.{head}", f"{new}{node.name}.{head}"
-                if r in regions:
-                    yield from follow(regions[r][1], o, n)
-                else:
-                    from archgraph.rewrite.weights import below
-
-                    for path, _ in below(callee):
-                        yield n + path, Source("carried", (o + path,))
-
-
-def lost(done: Done, old: str = "") -> Iterator[str]:
-    """Paths of the old graph's weights that a rule drops."""
-    for r in done.replacements:
-        for path in r.moves.dropped:
-            yield old + path
-    for (k, region), (is_loop, inner) in done.below.items():
-        node = done.old.nodes[k]
-        heads = [""]
-        if isinstance(node.op, Regional):
-            heads = [".".join(type(node.op).segments[region]) + "."] if type(node.op).segments[region] else [""]
-        elif is_loop:
-            heads = [""]
-        elif isinstance(node.count, Dim):
-            heads = ["*."]
-        elif node.count != 1:
-            heads = [f"{t}." for t in range(node.count)]
-        for head in heads:
-            yield from lost(inner, f"{old}{node.name}.{head}")

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
-from archgraph.ir.canon import canonical_hash
-from archgraph.ir.diagnostics import SpecError
-from archgraph.ir.dim import Cond, Dim, eq, solve_linear, substitute, sym
+from archgraph.ir.dim import Cond
 from archgraph.ir.expr import Binary, Expr, Host, Name, Unary
 from archgraph.ir.expr import Call as ExprCall
 from archgraph.ir.expr import Const as ExprConst
 from archgraph.ir.expr import Num as ExprNum
 from archgraph.ir.graph import Graph, Guard, Node, ValueRef
-from archgraph.ir.real import Late, Real
-from archgraph.ir.types import TensorType
-from archgraph.ops.base import AttributeValueError, Op, OpError, get_op
-from archgraph.ops.kinds import InitKind, show
-from archgraph.rewrite.pattern import PREFIX, AttrPattern, Operand, Pattern, PatternNode, definition
-from archgraph.spec.elaborate import recorded
-from archgraph.spec.expr import compile
+from archgraph.ops.base import Op, OpError
+from archgraph.ops.kinds import show
+from archgraph.rewrite.pattern import AttrPattern, Operand, Pattern, PatternNode
+from archgraph.rewrite.same import canonical, same_block
+from archgraph.rewrite.unify import UNSET, Params, Unifier
 from archgraph.spec.frame import FAULTS, Session
-from archgraph.spec.model import Block, OpRef, SpecFile
-from archgraph.spec.values import freeze
+from archgraph.spec.model import Block, OpRef
 
-__all__ = ["Match", "Matcher", "Miss", "same_block"]
+__all__ = ["Match", "Matcher", "Miss"]
 
 
 class Match(NamedTuple):
@@ -69,12 +63,11 @@ class Matcher:
         self,
         pattern: Pattern,
         session: Session,
-        params: Callable[[dict[str, Any], str], bool] | None = None,
+        params: Params | None = None,
     ) -> None:
         self.pattern = pattern
         self.session = session
-        #: Puts a rule's param into an environment, if it can be evaluated by now.
-        self.params = params
+        self.unifier = Unifier(pattern.file, params)
         self.miss: Miss | None = None
         self.misses: dict[tuple[int, int], Miss] = {}
         self.keys = pattern.root.index_keys
@@ -228,8 +221,8 @@ class Matcher:
             if ref is None and not declared.optional:
                 self._fail(state, p.name, f"its operand for `{operand.name}` is absent")
                 return
-            known = state.values.get(operand.name, _UNSET)
-            if known is _UNSET:
+            known = state.values.get(operand.name, UNSET)
+            if known is UNSET:
                 yield state._replace(values={**state.values, operand.name: ref})
             elif known == ref:
                 yield state
@@ -272,14 +265,14 @@ class Matcher:
             if node.callees and node.op is None and p.holder:
                 return "it is a call, and the pattern binds an op"
             return None
-        op = _canonical(node)[0]
+        op = canonical(node)[0]
         for t in p.targets:
             if isinstance(t, Block):
                 if node.op is None and same_block(t, node.callee, self.session):
                     return None
             elif isinstance(op, t) and not node.callees:
                 return None
-        what = _canonical(node)[0].op_name if node.op is not None else node.callee.name
+        what = canonical(node)[0].op_name if node.op is not None else node.callee.name
         blocks = [t for t in p.targets if isinstance(t, Block) and node.op is None and node.callee.name == t.name]
         if blocks:
             return f"it calls another `{what}` than that of {os.path.basename(blocks[0].file.path)}"
@@ -320,13 +313,13 @@ class Matcher:
                     yield from self._operand(p, operand, refs[got.name], state)
                 return
             value = _literal(got)
-            if value is not _UNSET:
-                known = state.literals.get(want.name, _UNSET)
-                if known is _UNSET or known == value:
+            if value is not UNSET:
+                known = state.literals.get(want.name, UNSET)
+                if known is UNSET or known == value:
                     yield state._replace(literals={**state.literals, want.name: value})
             return
         value = _literal(want)
-        if value is not _UNSET:
+        if value is not UNSET:
             if _literal(got) == value:
                 yield state
             return
@@ -399,8 +392,8 @@ class Matcher:
             if k is None or p.formula is not None:
                 continue
             node = graph.nodes[k]
-            for name, want, value, convert in self._attributes(p, node):
-                if value is _UNSET:
+            for name, want, value, convert in self.unifier.attributes(p, node):
+                if value is UNSET:
                     self._fail(state, label, f"it has no attribute `{name}`", 0.75)
                     return None
                 waiting.append((p, k, name, want, value, convert))
@@ -408,11 +401,11 @@ class Matcher:
             left = []
             for item in waiting:
                 p, k, name, want, value, convert = item
-                got = self._unify(want, value, env, convert)
+                got = self.unifier.unify(want, value, env, convert)
                 if got is None:
                     left.append(item)
                 elif got is not True:
-                    self._fail(state, p.name, f"its {name} is {_shown(value)}, {got}", 0.75)
+                    self._fail(state, p.name, f"its {name} is {show(value)}, {got}", 0.75)
                     return None
             if len(left) == len(waiting):
                 p, k, name, want, value, _ = left[0]
@@ -420,141 +413,6 @@ class Matcher:
                 return None
             waiting = left
         return Match(self._root, state.nodes, state.values, env, state.rest, tuple(guards), pattern)
-
-    def _attributes(self, p: PatternNode, node: Node) -> Iterator[tuple[str, AttrPattern, Any, Any]]:
-        """Attributes to look at: name, what is wanted, what is found, and how a wanted value is converted."""
-        if node.op is None:
-            yield from self._arguments(p, node)
-            return
-        op: Any = _canonical(node)[0]
-        values = {a.name: v for a, v in zip(op.attributes, op.values, strict=False)}
-        extra = op.axes
-        for name, want in p.attrs.items():
-            a = op.by_name.get(name)
-            if a is not None:
-                yield name, want, values[name], a.kind.convert
-            elif name in extra:
-                yield name, want, extra[name], op.extra.convert
-            else:
-                yield name, want, _UNSET, None
-        if p.free or not p.targets:
-            return
-        for a in op.attributes:
-            if a.name not in p.attrs and not isinstance(a.kind, InitKind) and not _is_init(a):
-                if a.required:
-                    yield a.name, AttrPattern("const", value=_Said(), text="said in the pattern"), values[a.name], None
-                elif values[a.name] != a.default:
-                    yield a.name, AttrPattern("const", value=a.default, text=show(a.default)), values[a.name], None
-        for name, value in extra.items():
-            if name not in p.attrs:
-                yield name, AttrPattern("const", value=_Said(), text="said in the pattern"), value, None
-
-    def _arguments(self, p: PatternNode, node: Node) -> Iterator[tuple[str, AttrPattern, Any, Any]]:
-        block = next((t for t in p.targets if isinstance(t, Block) and t.name == node.callee.name), None)
-        args = arguments(node, block, self.pattern.file)
-        for name, want in p.attrs.items():
-            yield name, want, args.get(name, _UNSET), None
-        if p.free or block is None:
-            return
-        scope: dict[str, Any] | None = None
-        for name, q in block.params.items():
-            if name in p.attrs or name not in args:
-                continue
-            if q.required:
-                yield name, AttrPattern("const", value=_Said(), text="said in the pattern"), args[name], None
-                continue
-            default = q.value
-            if q.default is not None:
-                if scope is None:
-                    scope = _scope(block, node.callee)
-                try:
-                    default = q.default({**scope, **args})
-                except FAULTS:
-                    continue
-            yield name, AttrPattern("const", value=default, text=show(default)), args[name], None
-
-    def _unify(self, want: AttrPattern, value: Any, env: dict[str, Any], convert: Any) -> bool | str | None:
-        """True; None where it can't be told yet; or what was wanted."""
-        if want.kind == "any":
-            return True
-        if want.kind == "const":
-            return True if _same(want.value, value, convert) else f"wanted {want.text}"
-        if want.kind == "list":
-            items = value if isinstance(value, tuple) else None
-            if items is None or len(items) != len(want.items):
-                return f"wanted {want.text}"
-            result: bool | str | None = True
-            for w, v in zip(want.items, items, strict=True):
-                got = self._unify(w, v, env, None)
-                if got is None:
-                    result = None if result is True else result
-                elif got is not True:
-                    return f"wanted {want.text}"
-            return result
-        if want.kind == "dim":
-            return self._size(want, value, env)
-        if want.kind == "bind":
-            if want.name not in env:
-                env[want.name] = value
-                return True
-            known = env[want.name]
-            return True if _same(known, value, convert) else f"and `{want.name}` is {_shown(known)}"
-        expr = want.expr
-        assert expr is not None
-        unknown = [n for n in sorted(expr.names) if n not in env and not self._param(env, n)]
-        if not unknown:
-            try:
-                wanted = compile(expr)(env)
-            except FAULTS as error:
-                return f"and `{want.text}` can't be evaluated: {error}"
-            return True if _same(wanted, value, convert) else f"wanted {want.text} = {_shown(wanted)}"
-        if len(unknown) > 1 or not isinstance(value, (int, Dim)):
-            return None
-        try:
-            solved = solve_linear(compile(expr)({**env, unknown[0]: sym("_unknown")}), "_unknown", value)
-        except FAULTS:
-            return None
-        if solved is None:
-            return None
-        found, cond = solved
-        if cond is not True:
-            return f"which is not of the form {want.text}"
-        env[unknown[0]] = found
-        return True
-
-    def _size(self, want: AttrPattern, value: Any, env: dict[str, Any]) -> bool | str | None:
-        """A size over symbols of the pattern; one that is unknown is solved for."""
-        if isinstance(value, bool) or not isinstance(value, (int, Dim)):
-            return f"wanted {want.text}"
-        names = {s: s.removeprefix(PREFIX) for s in want.value.free if s.startswith(PREFIX)}
-        wanted = substitute(want.value, {s: env[n] for s, n in names.items() if n in env})
-        unknown = [s for s, n in names.items() if n not in env]
-        if not unknown:
-            return True if eq(wanted, value) is True else f"wanted {want.text} = {wanted}"
-        if len(unknown) > 1:
-            return None
-        solved = solve_linear(wanted, unknown[0], value)
-        if solved is None:
-            return None
-        if solved[1] is not True:
-            return f"which is not of the form {want.text}"
-        env[names[unknown[0]]] = solved[0]
-        return True
-
-    def _param(self, env: dict[str, Any], name: str) -> bool:
-        return self.params is not None and self.params(env, name)
-
-
-class _Unset:
-    def __repr__(self) -> str:
-        return "nothing"
-
-
-_UNSET: Final[Any] = _Unset()
-
-
-class _Said:
-    """Equal to nothing: an attribute without a default that the pattern does not mention."""
 
 
 def _index(graph: Graph) -> Mapping[str, list[int]]:
@@ -566,19 +424,14 @@ def _index(graph: Graph) -> Mapping[str, list[int]]:
             name = node.callees[0].name if node.op is None else node.op.op_name
             known.setdefault(name, []).append(k)
             if name == "formula":
-                other = _canonical(node)[0].op_name
+                other = canonical(node)[0].op_name
                 if other != name:
                     known.setdefault(other, []).append(k)
     return known
 
 
-def _canonical(node: Node) -> tuple[Any, tuple[int, ...] | None]:
-    op: Any = node.op
-    return (op, None) if op is None or op.op_name != "formula" else op.canonical()
-
-
 def _operands(node: Node) -> tuple[tuple[ValueRef | None, ...], Any]:
-    op, order = _canonical(node)
+    op, order = canonical(node)
     return (node.inputs if order is None else tuple(node.inputs[k] for k in order)), op
 
 
@@ -597,138 +450,8 @@ def _literal(e: Expr) -> Any:
         return e.value
     if isinstance(e, Unary) and e.op == "-":
         inner = _literal(e.operand)
-        return -inner if isinstance(inner, (int, float)) else _UNSET
-    return _UNSET
-
-
-def _is_init(a: Any) -> bool:
-    """Whether an attribute says how a weight starts, which no pattern depends on unless it says so."""
-    return str(a.name) == "init" or str(a.name).endswith("_init")
-
-
-def arguments(node: Node, block: Block | None = None, file: SpecFile | None = None) -> dict[str, Any]:
-    """The arguments of a call by param: late ones as expressions over the caller's late names, ops and blocks of
-    params of ``block`` by their names in ``file`` and in the block's own."""
-    late = dict(node.late)
-    found: dict[str, Any] = {}
-    for name, value in node.callee.args:
-        p = block.params.get(name) if block is not None else None
-        if value == "late" and isinstance(value, str):
-            found[name] = late.get(name, Late(name))
-        elif p is not None and p.may_hold_op:
-            found[name] = restored(value, [f for f in (file, block.file if block else None) if f is not None])
-        else:
-            found[name] = value
-    return found
-
-
-def restored(value: Any, files: list[SpecFile]) -> Any:
-    """An op or block from how a graph records it; as it is where no file knows its name."""
-    if not (isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], tuple)):
-        return value
-    target: Any = next((b for f in files if (b := f.find(value[0])) is not None), None) or get_op(value[0])
-    if target is None:
-        return value
-    return OpRef(target, tuple((k, restored(v, files)) for k, v in value[1]))
-
-
-def _call_of(graph: Graph) -> Node:
-    """A call of a graph that passes its late names on."""
-    return Node(graph.name, None, (), graph.output_types, (graph,), late=tuple((n, Late(n)) for n in graph.late))
-
-
-def _scope(block: Block, callee: Graph) -> dict[str, Any]:
-    """What the defaults of a block's params may read: its file's params, and the dims of its inputs."""
-    scope: dict[str, Any] = {}
-    for p in block.file.params.values():
-        try:
-            scope[p.name] = p.value if p.default is None else p.default(scope)
-        except FAULTS:
-            continue
-    types = dict(callee.inputs)
-    for i in block.inputs.values():
-        t = types.get(i.name)
-        if isinstance(t, TensorType):
-            try:
-                i.pattern.match(t, scope, lambda cond, why: None, i.name)
-            except FAULTS:
-                continue
-    return scope
-
-
-@lru_cache(maxsize=4096)
-def _real(source: str) -> str:
-    path, _, name = source.partition("#")
-    return f"{os.path.realpath(path)}#{name}"
-
-
-def same_block(block: Block, graph: Graph, session: Session) -> bool:
-    """Whether a graph was made from a block: by where it is defined, or by what it computes."""
-    if graph.name != block.name:
-        return False
-    source = definition(block)
-    if graph.source == source or _real(graph.source) == _real(source):
-        return True
-    if "~" in graph.source:  # changed by a rule since
-        return False
-    key = ("same block", block, id(graph))
-    known = session.memo.get(key)
-    if known is None:
-        known = session.memo[key] = (graph, _computes_the_same(block, graph, session))
-    return known[1] is True
-
-
-def _computes_the_same(block: Block, graph: Graph, session: Session) -> bool:
-    from archgraph.spec.elaborate import call_block
-    from archgraph.spec.frame import Frame
-    from archgraph.spec.values import UNKNOWN, Ref
-
-    if any(n not in block.params for n, _ in graph.args) or any(n not in block.inputs for n, _ in graph.inputs):
-        return False
-    saved = session.faults
-    session.begin()
-    frame = Frame(session, block, {}, ())
-    args = {n: v for n, v in arguments(_call_of(graph), block).items() if v is not None}
-    values: dict[str, Any] = {n: frame.add_input(n, t) for n, t in graph.inputs}
-    try:
-        got = call_block(frame, block.name, block, args, values)
-        if got is UNKNOWN or session.faults or not isinstance(got, (Ref, dict)):
-            return False
-        return canonical_hash(frame.nodes[-1].callee) == canonical_hash(graph)
-    except (*FAULTS, AttributeValueError, SpecError):
-        return False
-    finally:
-        session.faults = saved
-
-
-def _same(want: Any, value: Any, convert: Any) -> bool:
-    if isinstance(want, _Said):
-        return False
-    if convert is not None:
-        try:
-            want = convert(want)
-        except (AttributeValueError, TypeError):
-            return False
-    return same_value(want, value)
-
-
-def same_value(a: Any, b: Any) -> bool:
-    """Whether two values of an attribute are equal; undecided sizes are not."""
-    if isinstance(a, bool) or isinstance(b, bool):
-        return a is b
-    if isinstance(a, (tuple, list)) and isinstance(b, (tuple, list)):
-        return len(a) == len(b) and all(map(same_value, a, b))
-    if isinstance(a, OpRef) or isinstance(b, OpRef):
-        return same_value(recorded(a), recorded(b)) if recorded(a) is not a or recorded(b) is not b else a is b
-    if isinstance(a, (int, Dim)) and isinstance(b, (int, Dim)):
-        return eq(a, b) is True
-    if isinstance(a, (Real,)) or isinstance(b, (Real,)):
-        return a is b or str(a) == str(b)
-    return bool(freeze(a) == freeze(b) or (isinstance(a, (int, float)) and isinstance(b, (int, float)) and a == b))
-
-
-def _shown(value: Any) -> str:
-    return show(value)
+        return -inner if isinstance(inner, (int, float)) else UNSET
+    return UNSET
 
 
 def _told(error: Exception) -> str:

@@ -181,12 +181,13 @@ def load_rule(name: str | os.PathLike[str], beside: str | None = None) -> Rule:
     if known is None:
         if len(_rules) > 256:
             _rules.clear()
-        known = _rules[key] = loads_rule(read_source(path), path)
+        shipped = os.path.realpath(path).startswith(os.path.realpath(specs_folder()) + os.sep)
+        known = _rules[key] = loads_rule(read_source(path), path, check=not shipped)  # tests check the shipped ones
     return known
 
 
-def loads_rule(text: str, file: str = "<rule>") -> Rule:
-    """A rule from a text.
+def loads_rule(text: str, file: str = "<rule>", check: bool = True) -> Rule:
+    """A rule from a text; ``check``: try it on instances of its pattern (`archgraph.rewrite.checked`).
 
     Raises
     ------
@@ -204,7 +205,7 @@ def loads_rule(text: str, file: str = "<rule>") -> Rule:
     faults.raise_if_any()
     rule = parser.rule()
     faults.raise_if_any()
-    if rule.replace is not None:
+    if check and rule.replace is not None:
         from archgraph.rewrite.checked import check_rule
 
         check_rule(rule)
@@ -276,12 +277,6 @@ class RuleParser(Parser):
         self._weights(rule)
         if "requires" in tree:
             rule.requires = self.requires(tree["requires"], tree, rule.block)
-        for name, value in self._mapping("context"):
-            path = value[name]
-            if not isinstance(path, str):
-                self.faults.error("context/form", span_of(value, name), "`context` maps names to paths of values")
-            else:
-                rule.context[str(name)] = path
         check = tree.get("check")
         if isinstance(check, YMap):
             rule.check = {str(k): v for k, v in check.items()}
@@ -335,7 +330,14 @@ class RuleParser(Parser):
                 self.unknown(raw, key, ("graph", "outputs"), "`replace`")
         block = rule.block
         block.span = span_of(tree, "replace")
+        for name, value in self._mapping("context"):
+            path = value[name]
+            if not isinstance(path, str):
+                self.faults.error("context/form", span_of(value, name), "`context` maps names to paths of values")
+            else:
+                rule.context[str(name)] = path
         compiler = RuleCompiler(block, self.faults, pattern)
+        compiler.declared |= set(rule.context)
         body = raw.get("graph", YMap(self.path))
         plan = compiler.body(body, raw, "graph", raw.get("outputs"), raw)
         block.plan = rule.replace = plan

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from archgraph.ir.diagnostics import Diagnostic, SpecError
-from archgraph.ir.dim import Cond, Dim
+from archgraph.ir.dim import Cond, Dim, SymbolicTruth
 from archgraph.ir.graph import Graph, Guard, Node, ValueRef
 from archgraph.ir.real import NeedsValue
 from archgraph.ir.types import TensorType
@@ -17,7 +17,7 @@ from archgraph.rewrite.rule import Rule
 from archgraph.rewrite.weights import Moves, moves_of
 from archgraph.spec.elaborate import check_param, param_default
 from archgraph.spec.explain import show_value
-from archgraph.spec.expr import UnknownName
+from archgraph.spec.expr import Compare, UnknownName
 from archgraph.spec.frame import FAULTS, Frame, Session
 from archgraph.spec.values import Record, Ref, Turns, Values, flatten
 
@@ -139,10 +139,15 @@ def check_requires(rule: Rule, env: Mapping[str, Any]) -> tuple[list[Guard], lis
     guards: list[Guard] = []
     warnings: list[str] = []
     for r in rule.requires:
+        value: Any = True
         try:
             value = r.fn(env)
         except NeedsValue:
-            value = True
+            pass
+        except SymbolicTruth as error:
+            if error.cond is None or not isinstance(r.expr, Compare):
+                raise Refused(f"requires: {r.why} ({error})") from error
+            value = error.cond
         except FAULTS as error:
             raise Refused(f"requires: {r.why} ({error})") from error
         if isinstance(value, Cond):

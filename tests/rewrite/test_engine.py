@@ -293,3 +293,20 @@ def test_a_block_that_nobody_wrote_is_found_by_what_is_inside() -> None:
     assert ("qkv_bias", False) in rewrite(bare, "softmax_to_linear").after.node("attn").callee.args
     masked = INLINED.replace("[q, k, v]}\nmerge", "[q, k, v], is_causal: true}\nmerge")
     assert find(spec(masked, inputs="{x: [2, 7, 12]}"), "softmax_to_linear").count == 0
+
+
+PRODUCT = "a: {op: matmul, in: [q, k]}\ny: {op: matmul, in: [a, v]}"
+
+
+def product(n: object) -> Graph:
+    return spec(PRODUCT, inputs=f"{{q: [8, {n}, 64], k: [8, 64, {n}], v: [8, {n}, 64]}}")
+
+
+def test_a_product_is_reassociated_where_that_is_cheaper() -> None:
+    assert find(product(64), "associate_kv_first").count == 0
+    done = rewrite(product(65), "associate_kv_first")
+    assert totals(done.after).macs < totals(done.before).macs
+    assert find(done.after, "associate_qk_first").count == 0
+    law = rewrite(product("N"), "associate_kv_first")
+    assert [g.why for g in law.after.guards] == ["fewer multiply-adds in this order"]
+    assert (str(totals(law.before).macs), str(totals(law.after).macs)) == ("1024*N**2", "65536*N")

@@ -18,6 +18,7 @@ from archgraph.lower.fx import build
 from archgraph.lower.rewriting import carry
 from archgraph.ops.verify import verify
 from archgraph.rewrite.api import Rewritten, apply_rule
+from archgraph.rewrite.checked import check_rule
 from archgraph.rewrite.draw import Instance, Undrawable, draw
 from archgraph.rewrite.rule import Rule, load_rule, loads_rule, shipped_rules
 
@@ -106,6 +107,11 @@ def test_approximate_rules_keep_the_interface(rule: Rule, seed: int) -> None:
     given_values = inputs(instance.graph, torch.float64, generator)
     for a, b in zip(values(before(*given_values)), values(after(*given_values)), strict=True):
         assert a.shape == b.shape
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda r: r.name)
+def test_shipped_rules_have_the_types_of_what_they_replace(rule: Rule) -> None:
+    check_rule(rule)
 
 
 def test_all_exact_rules_can_be_drawn() -> None:

@@ -138,7 +138,7 @@ class Engine:
                 continue
             if node.count == 1:
                 yield k, 0, (node.name,), node.callee, False
-            elif isinstance(node.count, int) and (self.by_path or self.matcher.wants(node)):
+            elif isinstance(node.count, int) and not node.weights and (self.by_path or self.matcher.wants(node)):
                 yield k, 0, (node.name,), self.loop(graph, k), True
             else:
                 yield k, 0, (node.name, "*"), node.callee, False

@@ -14,7 +14,7 @@ from archgraph.ir.types import TensorType
 from archgraph.rewrite.keep import SITE
 from archgraph.rewrite.match import Match
 from archgraph.rewrite.rule import Rule
-from archgraph.rewrite.weights import Moves, moves_of
+from archgraph.rewrite.weights import Moves, moves_of, owned
 from archgraph.spec.elaborate import check_param, param_default
 from archgraph.spec.explain import show_value
 from archgraph.spec.expr import Compare, UnknownName
@@ -228,6 +228,7 @@ def replaced(
             _lay_out(f, new.ref, before)
         outputs[old] = k
     fragment = f.finish(tuple((f"y{k}", r.ref) for k, r in enumerate(got)), (), rule.name)
+    fragment = _frozen(graph, removed, fragment)
     names = {n.name: k for n in fragment.nodes if (k := match.nodes.get(n.name)) is not None and k in removed}
     moves = moves_of(rule, graph, match, removed, fragment, scope, session)
     return Replacement(
@@ -240,6 +241,15 @@ def replaced(
         (*match.guards, *guards),
         tuple(warnings),
     )
+
+
+def _frozen(graph: Graph, removed: tuple[int, ...], fragment: Graph) -> Graph:
+    """What takes the place of frozen weights is frozen."""
+    owners = [graph.nodes[k] for k in removed if owned(graph, graph.nodes[k].replace(share=None))]
+    if not owners or not all("frozen" in n.flags for n in owners):
+        return fragment
+    nodes = tuple(n.replace(flags=n.flags | {"frozen"}) if owned(fragment, n) else n for n in fragment.nodes)
+    return fragment.replace(nodes=nodes)
 
 
 def _lay_out(f: Frame, ref: ValueRef, like: TensorType) -> None:

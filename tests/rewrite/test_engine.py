@@ -310,3 +310,20 @@ def test_a_product_is_reassociated_where_that_is_cheaper() -> None:
     law = rewrite(product("N"), "associate_kv_first")
     assert [g.why for g in law.after.guards] == ["fewer multiply-adds in this order"]
     assert (str(totals(law.before).macs), str(totals(law.after).macs)) == ("1024*N**2", "65536*N")
+
+
+def test_frozen_weights_stay_frozen() -> None:
+    graph = spec("a: {op: linear, out_features: 6, frozen: true}\nb: {op: linear, out_features: 6}")
+    match = "{inputs: {x: [..., C]}, graph: {l: {op: linear, out_features: n}}}"
+    more = "relation: approximate\nweights: {l.weight: l.weight, dropped: [l.bias]}"
+    step = apply(graph, match, "{graph: {l: {op: linear, out_features: n, bias: false}}}", more)
+    assert [n.flags for n in step.after.nodes] == [frozenset({"frozen"}), frozenset()]
+    assert totals(step.after).frozen_params == 36
+
+
+def test_a_match_in_a_region_is_replaced_there() -> None:
+    graph = spec("y: {switch: training, cases: {true: {op: relu}, false: {op: gelu}}}")
+    step = apply(graph, "{inputs: {x: [...]}, graph: {a: relu}}", "{graph: {a: tanh}}")
+    verify(step.after)
+    assert [c.nodes[0].op.op_name for c in step.after.nodes[0].callees] == ["tanh", "gelu"]  # type: ignore[union-attr]
+    assert step.count == 1

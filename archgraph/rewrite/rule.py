@@ -124,7 +124,10 @@ class Rule:
 
     def span(self, section: str) -> Span | None:
         tree = self.file.tree
-        return span_of(tree, section) if section in tree else Span(self.path, 1, 1)
+        for key in (section, "replace", "match"):
+            if key in tree:
+                return span_of(tree, key)
+        return Span(self.path, 1, 1)
 
     def __repr__(self) -> str:
         return f"<Rule {self.name}>"

@@ -25,10 +25,16 @@ Inputs = Sequence[Any]
 
 
 def small(
-    name: str, variant: str | None = None, *, graph: str | None = None, seed: int = 0, **settings: Any
+    name: str,
+    variant: str | None = None,
+    *,
+    graph: str | None = None,
+    at: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    **settings: Any,
 ) -> GraphModule:
-    """A model of a shipped spec, in eval mode; every size that is not a param stays open."""
-    return archgraph.build(archgraph.load(name, variant, **settings), graph=graph, seed=seed).eval()
+    """A model of a shipped spec, in eval mode; sizes that are no params stay open unless ``at`` gives shapes."""
+    return archgraph.build(archgraph.load(name, variant, **settings), graph=graph, at=at, seed=seed).eval()
 
 
 def block(spec: str, name: str, inputs: Mapping[str, Sequence[Any]], *, seed: int = 0, **params: Any) -> GraphModule:

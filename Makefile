@@ -45,7 +45,7 @@ clean:  ## remove .venv, caches and outputs
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) torch
-	$(PIP) -e '.[search,data,test,lint]'
+	$(PIP) -e '.[search,data,cluster,test,lint]'
 	@touch $@
 
 $(VENV)/.installed-bench: $(VENV)/.installed

@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 from archgraph.ir.diagnostics import Diagnostic, SpecError
 from archgraph.search.parts import open_study
 from archgraph.search.run import Stop, Tick
-from archgraph.search.storage import open_storage
+from archgraph.search.storage import HEARTBEAT, close_storage, open_storage
 from archgraph.search.study_file import Study, read_study
 from archgraph.search.worker import Worker
 
@@ -85,7 +85,7 @@ def run_ray(
     deadline = None if study.timeout is None else time.time() + study.timeout
     changes = {name: getattr(study, name) for name in ("trials", "timeout", "seed", "storage")}
     actor = ray.remote(num_cpus=cpus, num_gpus=gpus, max_restarts=_RESTARTS, max_task_retries=0)(Remote)
-    watched = open_study(study, open_storage(study.storage, folder, 10), None, create=False)
+    watched = open_study(study, open_storage(study.storage, folder, HEARTBEAT), None, create=False)
     arguments = (study.text, str(Path(study.path).resolve()), changes, list(plugins))
     handles: dict[Any, Any] = {}
 
@@ -123,6 +123,7 @@ def run_ray(
     finally:
         for handle in handles.values():
             ray.kill(handle)
+        close_storage(watched._storage)
 
 
 def _finished(watched: optuna.Study) -> int:

@@ -19,7 +19,7 @@ from archgraph.ir.diagnostics import Diagnostic, SpecError
 from archgraph.search.draws import Infeasible
 from archgraph.search.folder import create_folder
 from archgraph.search.parts import open_study
-from archgraph.search.storage import JOURNAL, check_workers, mend_journal, open_storage
+from archgraph.search.storage import JOURNAL, check_workers, close_storage, mend_journal, open_storage
 from archgraph.search.study_file import Study
 from archgraph.search.worker import Worker, versions
 
@@ -78,6 +78,7 @@ def prepare(study: Study, folder: Path, workers: int, *, resume: bool, changes: 
         storage = open_storage(study.storage, folder)
         with contextlib.suppress(KeyError):
             open_study(study, storage, None, create=False)
+            close_storage(storage)
             return notes
     rate = acceptance(study)
     if not resume:
@@ -89,6 +90,7 @@ def prepare(study: Study, folder: Path, workers: int, *, resume: bool, changes: 
         made = open_study(study, storage, None, create=True)
         made.set_user_attr("acceptance", rate)
         made.set_user_attr("versions", versions())
+        close_storage(storage)
     except DuplicatedStudyError:
         message = f"the storage has a study `{study.name}` already"
         raise SpecError(

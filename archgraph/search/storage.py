@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from optuna.storages.journal import JournalFileBackend
 
-__all__ = ["JOURNAL", "check_workers", "mend_journal", "open_storage"]
+__all__ = ["HEARTBEAT", "JOURNAL", "check_workers", "close_storage", "mend_journal", "open_storage"]
 
 JOURNAL: Final = "journal.log"
-_GRACE: Final = 10
+#: Seconds between two signs of life of a trial in a database; one that misses three fails, and is put in line again.
+HEARTBEAT: Final = 5
 
 
 def check_workers(storage: str, workers: int) -> None:
@@ -159,13 +160,6 @@ def open_storage(storage: str, folder: Path, heartbeat: int | None = None) -> Ba
                 expected="journal, or a URL as SQLAlchemy reads it: postgresql+psycopg://…, mysql+pymysql://…, sqlite:///…",
             )
         )
-    more: dict[str, Any] = {}
-    if heartbeat is not None:
-        more = {
-            "heartbeat_interval": heartbeat,
-            "grace_period": 3 * heartbeat,
-            "heartbeat_stale_trial_callback": RetryHeartbeatStaleTrialCallback(),
-        }
     import warnings
 
     from optuna.exceptions import ExperimentalWarning
@@ -173,11 +167,26 @@ def open_storage(storage: str, folder: Path, heartbeat: int | None = None) -> Ba
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
+            more: dict[str, Any] = {}
+            if heartbeat is not None:
+                more = {
+                    "heartbeat_interval": heartbeat,
+                    "grace_period": 3 * heartbeat,
+                    "heartbeat_stale_trial_callback": RetryHeartbeatStaleTrialCallback(),
+                }
             return RDBStorage(storage, **more)
     except Exception as error:  # drivers raise what they like: a missing module, a refused connection
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         message = f"the storage {_hidden(storage)} can't be opened: {reason}"
         raise SpecError(Diagnostic("storage/open", None, message)) from error
+
+
+def close_storage(storage: Any) -> None:
+    """Close a database's connections; nothing for a journal."""
+    engine = getattr(getattr(storage, "_backend", storage), "engine", None)
+    if engine is not None:
+        storage.remove_session()
+        engine.dispose()
 
 
 def _hidden(url: str) -> str:

@@ -23,7 +23,7 @@ from archgraph.search.feasible import Feasibility
 from archgraph.search.objectives.failures import Diverged, Pruned, is_out_of_memory
 from archgraph.search.parts import OneMetric, make_pruner, make_sampler, open_study, pruned_metric
 from archgraph.search.sampler import trial_seed
-from archgraph.search.storage import open_storage
+from archgraph.search.storage import HEARTBEAT, open_storage
 from archgraph.search.study_file import Study
 
 __all__ = ["RECORD", "Worker", "record_of", "versions"]
@@ -71,7 +71,9 @@ class Worker:
         self.candidates = Candidates(study)
         self.feasibility = Feasibility(study, self.candidates)
         self.sampler = make_sampler(study, self.feasibility)
-        self.storage = storage if storage is not None else open_storage(study.storage, folder, 10 if shared else None)
+        self.storage = (
+            storage if storage is not None else open_storage(study.storage, folder, HEARTBEAT if shared else None)
+        )
         self.optuna = open_study(study, self.storage, self.sampler, create=False)
         self.pruner = make_pruner(study)
         self.claims = None if shared else Claims(folder)

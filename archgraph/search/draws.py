@@ -99,6 +99,7 @@ def first_feasible(
     fixed: Mapping[str, Any] | None = None,
     limit: int = 50_000_000,
     budget: Callable[[], bool] | None = None,
+    first: int = _FIRST,
 ) -> Draw:
     """The first feasible of a stream of uniform draws: rejection sampling, block by block.
 
@@ -110,8 +111,10 @@ def first_feasible(
         Draws before `Infeasible` is raised.
     budget : function, optional
         Ends the search likewise when it returns False.
+    first : int
+        Size of the first block; each is four times the last, up to `BLOCK`.
     """
-    size, looked = (1 if feasible is None else _FIRST), 0
+    size, looked = (1 if feasible is None else first), 0
     held = {name: space[name].to_internal_repr(value) for name, value in (fixed or {}).items() if name in space}
     while looked < limit and (looked == 0 or budget is None or budget()):
         block = {

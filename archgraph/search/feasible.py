@@ -64,8 +64,8 @@ class Feasibility:
 
     @property
     def eager(self) -> bool:
-        """Whether proposals are filtered by the block, rather than looked at one by one."""
-        return self.compiled or bool(self.study.hard)
+        """Whether proposals are filtered by the block, rather than looked at one by one: where there are limits."""
+        return bool(self.study.hard)
 
     def __call__(self, columns: Columns, want: int | None = None) -> np.ndarray:
         size = len(next(iter(columns.values())))

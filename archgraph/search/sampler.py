@@ -100,6 +100,7 @@ class FeasibleSampler(BaseSampler):
         self._joint = False  # while the base sampler proposes all parameters at once
         self._states = {id(state): state for state in _random_states(base)}
         self._pruned = pruned
+        self._first = 64 if eager else 1  # rows of the first block of uniform draws
         if feasible is not None and eager:
             self._install()
 
@@ -214,7 +215,7 @@ class FeasibleSampler(BaseSampler):
         feasible = None if self._feasible is None else self._filter
         if fixed:
             try:
-                found = first_feasible(self._rng.rng, self.space, feasible, fixed, limit=100_000)
+                found = first_feasible(self._rng.rng, self.space, feasible, fixed, 100_000, first=self._first)
             except Infeasible:
                 assert feasible is not None
                 start = first_feasible(self._rng.rng, self.space, None, fixed)
@@ -222,7 +223,7 @@ class FeasibleSampler(BaseSampler):
                 self._note("repaired", found.looked, found.passed)
                 return found.values
         else:
-            found = first_feasible(self._rng.rng, self.space, feasible)
+            found = first_feasible(self._rng.rng, self.space, feasible, first=self._first)
         self._note("random", found.looked, found.passed)
         return found.values
 

@@ -1,0 +1,51 @@
+"""Compiled limits agree with elaboration, candidate by candidate, whatever varies."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from archgraph.search.draws import draw
+from archgraph.search.feasible import Feasibility
+from archgraph.search.study_file import Constraint, Study, load_study
+from tests.search.studies import STUDY, write
+from tests.shared_files import CHECKOUT
+
+
+def agree(study: Study, rows: int) -> tuple[Feasibility, np.ndarray]:
+    rng = np.random.RandomState(0)
+    block = {name: draw(rng, d, rows) for name, d in study.space.distributions.items()}
+    compiled, plain = Feasibility(study), Feasibility(study)
+    plain.compiled = False
+    found = compiled(block)
+    assert (found == plain(block)).all()
+    assert 0 < found.sum() < rows
+    first = compiled(block, 1)
+    assert first.argmax() == found.argmax()
+    return compiled, found
+
+
+def test_numbers_choices_and_conditions(tmp_path: Path) -> None:
+    text = STUDY.replace(
+        "  act:", "  wide: [false, true]\n  widths.1: {range: [8, 16], when: wide and dim > 8}\n  act:"
+    )
+    feasibility, _ = agree(load_study(write(tmp_path, text)), 200)
+    assert feasibility.compiled
+    assert feasibility.elaborated == 0
+
+
+def test_limits_that_are_not_compiled(tmp_path: Path) -> None:
+    study = load_study(write(tmp_path))
+    limits = (Constraint("params", None, 4000), Constraint("weight_bytes", 3000, None))
+    feasibility, _ = agree(dataclasses.replace(study, constraints=limits), 100)
+    assert feasibility.compiled
+    assert feasibility.elaborated > 0
+
+
+@pytest.mark.parametrize(("name", "rows"), [("vit_digits", 200), ("mixed_pyramid", 24)])
+def test_shipped_studies(name: str, rows: int) -> None:
+    feasibility, _ = agree(load_study(CHECKOUT / "search" / f"{name}.yaml"), rows)
+    assert feasibility.compiled

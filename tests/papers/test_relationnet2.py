@@ -13,7 +13,7 @@ from tests.papers.common import agrees, block, claims_hold, compiles, described,
 
 SMALL: dict[str, Any] = {"in_channels": [8, 16, 24, 32], "channels": 16, "num_classes": 6, "stacked_convs": 2}
 SMALL |= {"neck_groups": 4, "tower_groups": 4, "keypoint_groups": 4, "per_level": 6, "num_keys": 10, "num_heads": 4}
-SMALL |= {"table": [20, 20]}
+SMALL |= {"table": [20, 20], "auxiliary": True}
 HOSTS: dict[str, dict[str, Any]] = {
     "retina": {},
     "fcos": {"head": "fcos", "num_anchors": 1, "extra_from": "output", "logits_convs": 0},

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from archgraph.analysis.cost import Totals, totals
-from archgraph.ir.dim import Num
+from archgraph.analysis.crossing import Unsolvable, crossings
+from archgraph.ir.dim import Num, evaluate, substitute, symbols
 from archgraph.report.numbers import plain
 from archgraph.rewrite.api import Found, Rewritten, Step
 from archgraph.rewrite.engine import Place
@@ -14,6 +15,8 @@ from archgraph.rewrite.rule import Rule
 
 __all__ = ["QUANTITIES", "found_to_dict", "grouped", "rewritten_to_dict", "rule_to_dict", "tally"]
 
+#: Up to which size crossings are looked for.
+LARGEST: Final = 1 << 24
 #: What is put side by side: attribute of `Totals` and its name.
 QUANTITIES: dict[str, str] = {
     "params": "params",
@@ -41,6 +44,29 @@ def tally(rewritten: Rewritten) -> dict[str, int]:
     return found
 
 
+def crossing(rewritten: Rewritten) -> str:
+    """Where the multiply-adds of the rewritten graph overtake, or are overtaken, as the only open size grows.
+
+    Empty if they depend on several sizes (a common factor, such as the batch, aside), or on none.
+    """
+    gap = totals(rewritten.after).macs - totals(rewritten.before).macs
+    names = sorted(symbols(gap))
+    for other in names:
+        if len(symbols(gap)) > 1 and substitute(gap, {other: 2}) == 2 * substitute(gap, {other: 1}):
+            gap = substitute(gap, {other: 1})
+    names = sorted(symbols(gap))
+    if len(names) != 1:
+        return ""
+    try:
+        found, _ = crossings(gap, names[0], 1, LARGEST)
+    except Unsolvable:
+        return ""
+    words = {-1: "fewer", 0: "as many", 1: "more"}
+    first = evaluate(gap, {names[0]: 1})
+    parts = [f"{words[(first > 0) - (first < 0)]} MACs from {names[0]} = 1"]
+    return ", ".join([*parts, *(f"{words[c.after]} from {c.at}" for c in found)])
+
+
 def costs(t: Totals) -> dict[str, Any]:
     return {name: plain(getattr(t, name)) for name in QUANTITIES}
 
@@ -64,6 +90,7 @@ def rewritten_to_dict(rewritten: Rewritten) -> dict[str, Any]:
         "steps": [step_to_dict(step) for step in rewritten.steps],
         "before": costs(totals(rewritten.before)),
         "after": costs(totals(rewritten.after)),
+        "crossing": crossing(rewritten),
         "weights": [{"path": p, "is": kind, "from": origin} for p, kind, origin in rewritten.weight_table()],
     }
 

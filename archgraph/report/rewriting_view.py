@@ -12,7 +12,7 @@ from rich.text import Text
 from archgraph.analysis.cost import totals
 from archgraph.ir.dim import Num
 from archgraph.report.numbers import exact, human_bytes
-from archgraph.report.rewriting import QUANTITIES, grouped, tally
+from archgraph.report.rewriting import QUANTITIES, crossing, grouped, tally
 from archgraph.report.tables import listing
 from archgraph.rewrite.api import Found, Rewritten
 from archgraph.rewrite.rule import Rule
@@ -36,6 +36,8 @@ def rewritten_view(rewritten: Rewritten) -> RenderableType:
         show = human_bytes if name.endswith("bytes") else exact
         costs.add_row(title, show(old), show(new), _ratio(old, new))
     parts: list[RenderableType] = [steps, Text(), costs, Text()]
+    if where := crossing(rewritten):
+        parts += [Text(f"crossing {where}"), Text()]
     try:
         counts = tally(rewritten)
     except ValueError:  # how many there are depends on a symbol

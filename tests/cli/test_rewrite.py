@@ -95,3 +95,13 @@ def test_the_example_of_the_how_to(tmp_path: Path) -> None:
     for command in ("find leaky.yaml vit", "rewrite vit --variant tiny --rule leaky.yaml --set slope=0.1 --expect 12"):
         assert command in text
         assert run_alone(*command.split(), cwd=tmp_path).returncode == 0
+
+
+def test_the_crossing_of_closed_forms_is_told(tmp_path: Path) -> None:
+    spec = tmp_path / "tokens.yaml"
+    spec.write_text(
+        "archgraph: 1\nname: tokens\nuses: [blocks/transformer]\ninputs: {x: [B, N, 192]}\n"
+        "graph: {attn: {op: mhsa, num_heads: 3}}\n"
+    )
+    found = run("rewrite", spec, "-r", "softmax_to_linear")
+    assert "crossing more MACs from N = 1, fewer from 65" in found.output

@@ -170,3 +170,15 @@ def test_what_does_not_fit_is_said(rule: str, settings: dict[str, Any], message:
 def test_swaps_on_maps_want_a_grid_without_other_tokens(rule: str) -> None:
     with pytest.raises(archgraph.SpecError, match=rule):
         archgraph.rewrite(host(class_token=True, pool="cls"), rule)
+
+
+@pytest.mark.parametrize(("keep_rate", "same"), [(1.0, True), (0.25, False)])
+def test_sparse_attention_to_all_tokens_changes_nothing(keep_rate: float, same: bool) -> None:
+    settings = {"keep_rate": keep_rate, "reduce_n": 5}
+    done = swapped("softmax_to_sparse", settings, class_token=True, pool="cls")
+    before, after = pair(done, new=0.3)
+    if same:
+        agrees(after(image()), before(image()), 1e-9)
+    else:
+        assert (after(image()) - before(image())).abs().max() > 1e-6
+        lowers_loss(build(done.after, seed=0), [image().float()], cross_entropy(torch.tensor([0, 1])))

@@ -20,6 +20,12 @@ def report(
     plugins: Plugins = None,
     json: Json = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV, with exact numbers.")] = False,
+    symbolic: Annotated[
+        str | None,
+        typer.Option(
+            "--symbolic", metavar="NAMES", help="Closed forms in these: `dim,depth,H`; sizes, numbers, flags."
+        ),
+    ] = None,
     markdown: Annotated[bool, typer.Option("--md", help="Print Markdown.")] = False,
 ) -> None:
     """Show what an architecture costs, in total and block by block, without building it.
@@ -45,6 +51,18 @@ def report(
             fail("variant/none", "the spec has no variants")
     opened = open_specs(specs, variants, settings)
     several = len(opened) > 1
+    if symbolic is not None:
+        from archgraph.report.symbolic import closed_forms
+
+        if csv:
+            raise typer.BadParameter("closed forms have no --csv")
+        names = [name.strip() for name in symbolic.split(",") if name.strip()]
+        forms = [f for s in opened for f in closed_forms(s, names, graph, read_at(at, s, graph), depth)]
+        if json:
+            print_json([f.to_dict() for f in forms] if len(forms) > 1 else forms[0].to_dict())
+        for f in () if json else forms:
+            typer.echo(f.to_markdown(), nl=False) if markdown else console().print(f)
+        return
     reports = [
         report_on(spec, graph=graph, at=read_at(at, spec, graph), depth=0 if several and not json else depth)
         for spec in opened

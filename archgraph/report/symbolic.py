@@ -1,0 +1,184 @@
+"""Closed forms of an architecture's costs: in total and block by block, with their orders of growth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Any, Final
+
+from archgraph.analysis.cases import Case, Cases
+from archgraph.analysis.conditions import conditions, guards
+from archgraph.analysis.cost import peaks
+from archgraph.analysis.growth import growth
+from archgraph.analysis.sizes import with_params
+from archgraph.analysis.symbolic import base_point, open_names
+from archgraph.ir.dim import Num, pretty
+from archgraph.report.numbers import plain
+from archgraph.report.report import Report, report_of
+from archgraph.report.tree import Row
+from archgraph.spec.load import Spec
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+
+TOTALS: Final = ("params", "macs", "flops", "activation_bytes", "saved_bytes")
+_EM_SPACE: Final = "\u2003"  # kept at the head of a cell by Markdown
+_LABELS: Final = {
+    "params": "params",
+    "macs": "MACs",
+    "flops": "FLOPs",
+    "activation_bytes": "activation bytes at the peak of an evaluation",
+    "saved_bytes": "activation bytes in all",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedForms:
+    """The costs of one structure as expressions.
+
+    Attributes
+    ----------
+    report : Report
+        With symbols for numbers.
+    names : tuple of str
+        What stands open.
+    chosen : mapping
+        Values of what was enumerated: texts and flags.
+    case : Case
+        Where the structure is this one.
+    peak : tuple of int or Dim
+        Of these the greatest is the peak memory.
+    """
+
+    report: Report
+    names: tuple[str, ...]
+    chosen: Mapping[str, Any]
+    case: Case
+    peak: tuple[Num, ...]
+
+    def forms(self, name: str) -> tuple[Num, ...]:
+        """One total: a closed form, or several of which the greatest counts."""
+        return self.peak if name == "activation_bytes" else (getattr(self.report, name),)
+
+    def order(self, name: str) -> str:
+        """The order of growth of one total."""
+        return str(growth(self.forms(name)))
+
+    @property
+    def title(self) -> str:
+        """Name, variant, choices and the condition of the case."""
+        chosen = "".join(f" {name}={value}" for name, value in self.chosen.items())
+        where = f", where {self.case}" if self.case.assumed else ""
+        return f"{self.report.label}{chosen} in {', '.join(self.names)}{where}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """`Report.to_dict`, and what the closed forms add to it."""
+        return {
+            **self.report.to_dict(),
+            "symbols": list(self.names),
+            "chosen": dict(self.chosen),
+            "case": [str(cond) for cond in self.case.assumed],
+            "peak": [plain(x) for x in self.peak],
+            "orders": {name: self.order(name) for name in TOTALS},
+        }
+
+    def provisos(self) -> list[str]:
+        """Conditions under which the forms hold, without those that others imply."""
+        assert self.case.graph is not None
+        needed = conditions(guard.cond for guard in guards(self.case.graph))
+        return [
+            *(f"{pretty(x)} ≥ {n}" for x, n in needed.least),
+            *(f"{pretty(x)} = 0" for x in needed.zero),
+            *(f"{pretty(x)} ≠ 0" for x in needed.nonzero),
+        ]
+
+    def blocks(self) -> Iterator[tuple[int, Row, str]]:
+        """Every row that costs something, its depth, and the order of its MACs (of its params, where it has none)."""
+        for depth, row in self.report.walk():
+            if row.params != 0 or row.macs != 0:
+                yield depth, row, str(growth(row.macs if row.macs != 0 else row.params))
+
+    def to_markdown(self) -> str:
+        """Totals as a list, blocks as a table."""
+        lines = [f"### {self.title}", ""]
+        lines += [f"- {_LABELS[name]}: {self._text(name)}, {self.order(name)}" for name in TOTALS]
+        lines += [f"- provided that {guard}" for guard in self.provisos()]
+        lines += ["", "| block | params | MACs | order |", "| --- | --- | --- | --- |"]
+        for depth, row, order in self.blocks():
+            cells = (f"{_EM_SPACE * depth}{row.label} · {row.op}", _form(row.params), _form(row.macs), order)
+            lines.append("| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |")
+        return "\n".join(lines) + "\n"
+
+    def _text(self, name: str) -> str:
+        forms = self.forms(name)
+        return f"max({', '.join(map(pretty, forms))})" if len(forms) > 1 else _form(forms[0])
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.box import SIMPLE_HEAD
+        from rich.table import Table
+        from rich.text import Text
+
+        yield Text(self.title, style="bold")
+        totals = Table.grid(padding=(0, 2))
+        totals.add_column(style="dim", max_width=24)
+        totals.add_column(overflow="fold")
+        totals.add_column(no_wrap=True)
+        for name in TOTALS:
+            totals.add_row(Text(_LABELS[name]), Text(self._text(name)), Text(self.order(name)))
+        for guard in self.provisos():
+            totals.add_row("provided that", Text(guard), "")
+        yield totals
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        for header in ("block", "params", "MACs", "order"):
+            table.add_column(header, overflow="fold", no_wrap=header == "block")
+        for depth, row, order in self.blocks():
+            block = Text(f"{'  ' * depth}{row.label} {row.op}")
+            table.add_row(block, Text(_form(row.params)), Text(_form(row.macs)), Text(order))
+        yield table
+
+
+def _form(x: Num) -> str:
+    return pretty(x) if not isinstance(x, int) else f"{x:,}" if x else ""
+
+
+def closed_forms(
+    spec: Spec,
+    names: Iterable[str],
+    graph: str | None = None,
+    at: Mapping[str, Any] | None = None,
+    depth: int | None = 1,
+) -> list[ClosedForms]:
+    """The costs of a spec as expressions in the named hyperparameters and sizes.
+
+    Texts, flags and hyperparameters with listed values are enumerated, a result for each combination. Where structure
+    hangs on a symbol the result is that of the case in which the spec's own values are, which tells its conditions.
+
+    Raises
+    ------
+    SpecError
+        For unknown names, and where elaboration needs the value of one.
+    """
+    listed: dict[str, tuple[Any, ...]] = {}
+    opened: list[str] = []
+    known = open_names(spec, graph)
+    for name in names:
+        p = spec.file.params.get(name)
+        if p is not None and p.choices:
+            listed[name] = tuple(p.choices)
+        elif p is not None and isinstance(spec.params()[name], bool):
+            listed[name] = (False, True)
+        else:
+            opened.append(name)
+    found: list[ClosedForms] = []
+    for values in product(*listed.values()):
+        chosen = dict(zip(listed, values, strict=True))
+        own = with_params(spec, chosen)
+        cases = Cases(own, opened, graph, at)
+        case = cases.at(base_point(own, opened, graph, at) if all(n in known for n in opened) else {})
+        if case.graph is None:
+            assert case.error is not None
+            raise case.error
+        report = report_of(case.graph, cases.opened, depth=depth)
+        found.append(ClosedForms(report, tuple(opened), chosen, case, peaks(case.graph)))
+    return found

@@ -551,8 +551,10 @@ def _reads_above(plan: NodePlan) -> bool:
         return plan.given is None and "it" in plan.refs
     if isinstance(plan, ValuePlan):
         return False
-    if isinstance(plan, OpPlan) and isinstance(plan.target, Block) and not plan.target.inputs:
-        return False
+    if isinstance(plan, OpPlan) and isinstance(plan.target, Block):
+        inputs = plan.target.inputs
+        if not inputs or (plan.kwinputs is not None and next(iter(inputs)) in plan.kwinputs):
+            return False
     return not isinstance(plan, (SharePlan, ListPlan)) and takes_above(plan)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
 from archgraph.ir.diagnostics import Span, did_you_mean
@@ -24,24 +25,27 @@ _ABSENT: Final = ("absent",)
 class Result:
     """A memoised elaboration: the graph and how its outputs are grouped; ``graph`` is None where it failed.
 
-    ``kept`` numbers the values passed in that the graph reads; None: all.
+    ``kept`` numbers the values passed in that the graph reads; None: all. ``reads`` are the params of files that blocks
+    below take for defaults, with the values they had: with others the result is another.
     """
 
-    __slots__ = ("graph", "kept", "structure")
+    __slots__ = ("graph", "kept", "reads", "structure")
 
     def __init__(self, graph: Graph | None, structure: Any, kept: tuple[int, ...] | None = None) -> None:
         self.graph = graph
         self.structure = structure
         self.kept = kept
+        self.reads: tuple[tuple[SpecFile, str, Any], ...] = ()
 
 
 class Order:
     """When a block's params and locals can be evaluated: before or after its inputs bind dims.
 
-    ``late`` params wait for dims; ``file_names`` are what the late ones read of the file's own params.
+    ``late`` params wait for dims; ``file_names`` are what the late ones read of the file's own params, ``reads`` what
+    any default may.
     """
 
-    __slots__ = ("early_let", "file_names", "late", "late_let")
+    __slots__ = ("early_let", "file_names", "late", "late_let", "reads")
 
     def __init__(self, block: Block) -> None:
         own = set(block.params) | {x.name for x in block.let}
@@ -72,6 +76,8 @@ class Order:
             if p.name in p.names:
                 outside.add(p.name)
         self.file_names = tuple(sorted(outside))
+        known = {*block.file.params, *(x.name for x in block.file.let)}
+        self.reads = tuple(sorted({n for p in block.params.values() for n in p.names} & known))
 
 
 def order_of(block: Block) -> Order:
@@ -251,8 +257,10 @@ def call_block(
         parts = [r for _, r in flatten(v)]
         refs += parts
         key.append(("list", template(v), tuple(r.type.key for r in parts)))
+    if session.reads and order.reads:
+        session.reads[-1].update((block.file, n) for n in order.reads)
     memo_key = tuple(key)
-    result: Result | None = session.memo.get(memo_key)
+    result = recalled(session, memo_key)
     if result is None:
         trace = (Call(f.span, block.name, f.path + name), *f.trace)
         if session.depth > MAX_DEPTH:
@@ -262,12 +270,13 @@ def call_block(
             )
         session.depth += 1
         faults = len(session.faults)
-        try:
-            result = elaborate_block(f, block, bound, given, trace)
-        finally:
-            session.depth -= 1
+        with watched(session) as reads:
+            try:
+                result = elaborate_block(f, block, bound, given, trace)
+            finally:
+                session.depth -= 1
         if result.graph is not None and len(session.faults) == faults:  # a fault seen before is not counted again
-            session.memo[memo_key] = result
+            remember(session, memo_key, result, reads)
     if result.graph is None:
         return UNKNOWN
     return add_call(f, name, result, refs, tuple(late), flags, share, block, args)
@@ -314,6 +323,39 @@ def file_scope(session: Session, file: SpecFile) -> dict[str, Any]:
             except UnknownName:
                 continue  # depends on dims of the file's own graph
     return found
+
+
+@contextmanager
+def watched(session: Session) -> Iterator[set[tuple[SpecFile, str]]]:
+    """Gather which params of files are taken for defaults meanwhile; whoever watches outside sees them too."""
+    reads: set[tuple[SpecFile, str]] = set()
+    session.reads.append(reads)
+    try:
+        yield reads
+    finally:
+        session.reads.pop()
+        if session.reads:
+            session.reads[-1] |= reads
+
+
+def remember(session: Session, key: Any, result: Result, reads: set[tuple[SpecFile, str]]) -> None:
+    """Keep a result for its key, and for the values of the params that it depends on beside."""
+    if reads:
+        result.reads = tuple([(file, n, freeze(file_scope(session, file).get(n))) for file, n in reads])
+    session.memo[key] = result
+
+
+def recalled(session: Session, key: Any) -> Result | None:
+    """The result that is kept for a key, if it holds for the params of files as they are set now."""
+    result: Result | None = session.memo.get(key)
+    if result is None or not result.reads:
+        return result
+    for file, n, value in result.reads:
+        if freeze(file_scope(session, file).get(n)) != value:
+            return None
+    if session.reads:
+        session.reads[-1].update((file, n) for file, n, _ in result.reads)
+    return result
 
 
 class Refused(OpError):

@@ -47,6 +47,8 @@ class Session:
         self.reported: set[Any] = set()
         self.trials = 0
         self.depth = 0
+        #: Params of files that defaults read, for each memoised thing that is being made, innermost last.
+        self.reads: list[set[Any]] = []
         #: Nodes made in this elaboration; those of a shared graph once.
         self.made = 0
         #: Graphs called in this elaboration, and in which body.
@@ -60,6 +62,7 @@ class Session:
         self.graphs.clear()
         self.trials = 0
         self.depth = 0
+        self.reads.clear()
         if len(self.memo) > MAX_MEMO:
             self.memo.clear()
 

@@ -10,7 +10,7 @@ from archgraph.ir.dim import Dim, Num, SymbolicTruth, sym
 from archgraph.ir.graph import Graph, Node
 from archgraph.ir.real import Late, NeedsValue
 from archgraph.ops.base import Op, OpError
-from archgraph.spec.elaborate import Result, add_call
+from archgraph.spec.elaborate import Result, add_call, recalled, remember, watched
 from archgraph.spec.explain import show_value
 from archgraph.spec.frame import FAULTS, MAX_TURNS, Frame
 from archgraph.spec.plan import GraphPlan, NodePlan, OpPlan, RefPlan
@@ -80,7 +80,7 @@ class RegionPlan(NodePlan):
             refs += [r for _, r in flatten(v)]
         memo_key = tuple(key)
         session = f.session
-        result: Result | None = session.memo.get(memo_key)
+        result = recalled(session, memo_key)
         if result is None:
             faults = len(session.faults)
             inner = Frame(session, f.block, env, f.trace)
@@ -92,8 +92,9 @@ class RegionPlan(NodePlan):
                 first = _inputs(inner, "it", it)
             for n, v in tensors:
                 env[n] = _inputs(inner, n, v)
-            last = self.body.run(inner, first)
-            value = self._outputs(inner, last)
+            with watched(session) as reads:
+                last = self.body.run(inner, first)
+                value = self._outputs(inner, last)
             if holds_unknown(value):
                 result = Result(None, None)
             else:
@@ -104,7 +105,7 @@ class RegionPlan(NodePlan):
                 graph, kept = read_inputs(graph)
                 result = Result(graph, template(value), kept)
             if len(session.faults) == faults:
-                session.memo[memo_key] = result
+                remember(session, memo_key, result, reads)
         if result.graph is None:
             return UNKNOWN
         if result.kept is not None:

@@ -298,7 +298,8 @@ class _Reverse:
         saved = [self.forward_value((k, n + j)) for j in range(half.saved)]
         late = tuple((name, value) for name, value in node.late if name in half.backward.late)
         inputs = tuple(v.ref for v in (*given, *saved))
-        back = Node(f"{node.name}_gradient", None, inputs, half.backward.output_types, (half.backward,), late=late)
+        own = f"turn_{node.name}" if node.name.isdecimal() else node.name
+        back = Node(f"{own}_gradient", None, inputs, half.backward.output_types, (half.backward,), late=late)
         results = self.backward.add(back)
         active = [m for m, r in enumerate(node.inputs) if r in self.active]
         for m, value in zip(active, results, strict=True):

@@ -62,7 +62,6 @@ class Session:
         self.graphs.clear()
         self.trials = 0
         self.depth = 0
-        self.reads.clear()
         if len(self.memo) > MAX_MEMO:
             self.memo.clear()
 

@@ -40,7 +40,8 @@ from archgraph.spec.yaml import YList, YMap, span_of
 
 if TYPE_CHECKING:
     from archgraph.ir.diagnostics import Collector
-    from archgraph.spec.compile import At, Compiler
+    from archgraph.spec.compile import Compiler
+    from archgraph.spec.compile_slots import At
 
 __all__ = ["NODE_KEYS", "ClosedPlan", "closed_graph", "finish_closed", "open_frame"]
 

@@ -22,7 +22,7 @@ from archgraph.ir.types import Layout, TensorType
 from archgraph.ops.base import Op, OpError
 from archgraph.ops.higher import Regional
 from archgraph.spec.closed import NODE_KEYS, formula_names
-from archgraph.spec.compile import bad_name
+from archgraph.spec.names import bad_name
 from archgraph.spec.yaml_dump import dump_yaml
 
 __all__ = ["dump"]

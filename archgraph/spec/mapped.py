@@ -302,7 +302,7 @@ class VjpPlan(NodePlan):
     @staticmethod
     def compile(c: Compiler, raw: YMap, refs: set[str]) -> NodePlan | None:
         """Compile the YAML form."""
-        from archgraph.spec.compile import META
+        from archgraph.spec.node_words import META
         from archgraph.spec.yaml import span_of
 
         known = ("inputs", "wrt", "cotangent", "graph")

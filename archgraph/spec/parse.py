@@ -9,12 +9,13 @@ from typing import Any, ClassVar, Final
 
 from archgraph.ir.diagnostics import Collector, Diagnostic, Span, SpecError, did_you_mean
 from archgraph.ops.plugins import missing
-from archgraph.spec.compile import Compiler, bad_name
+from archgraph.spec.compile import Compiler
 from archgraph.spec.derive import Derivation, derive_block
 from archgraph.spec.evaluators import Computed, Constant, NamesOnly
 from archgraph.spec.expr import BoolOp, Expr
 from archgraph.spec.loops import LoopPlan
 from archgraph.spec.model import PARAM_TYPES, Block, Input, Local, Param, SpecFile
+from archgraph.spec.names import bad_name
 from archgraph.spec.plan import FormulaPlan, GroupPlan, ListPlan, NodePlan, OpPlan, SharePlan, SwitchPlan, ValuePlan
 from archgraph.spec.yaml import YList, YMap, load_yaml, span_of
 

@@ -50,7 +50,7 @@ class ScanPlan(NodePlan):
     @staticmethod
     def compile(c: Compiler, raw: YMap, refs: set[str]) -> NodePlan | None:
         """Compile the YAML form: ``{op: scan, dim, reverse, xs: {…}, init: {…}, graph: {…}, carry: {…}, ys: {…}}``."""
-        from archgraph.spec.compile import META
+        from archgraph.spec.node_words import META
         from archgraph.spec.yaml import span_of
 
         plan = ScanPlan(c.at(raw, "op"))

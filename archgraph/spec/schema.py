@@ -18,8 +18,8 @@ from typing import Any, Final
 from archgraph.ir.types import DTYPE_BYTES
 from archgraph.ops.base import Attribute, Op, all_ops
 from archgraph.ops.kinds import DTYPE, INIT, INT
-from archgraph.spec.compile import FORM_KEYS, FORMS, META
 from archgraph.spec.model import PARAM_TYPES
+from archgraph.spec.node_words import FORM_KEYS, FORMS, META
 from archgraph.spec.parse import BLOCK_KEYS, INPUT_KEYS, SECTIONS, VERSION
 from archgraph.spec.scan import SCAN_KEYS
 

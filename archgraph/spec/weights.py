@@ -52,7 +52,7 @@ class WeightsPlan(NodePlan):
     @staticmethod
     def compile(c: Compiler, raw: YMap, refs: set[str]) -> NodePlan | None:
         """Compile the YAML form."""
-        from archgraph.spec.compile import META
+        from archgraph.spec.node_words import META
         from archgraph.spec.yaml import YMap as Map
         from archgraph.spec.yaml import span_of
 

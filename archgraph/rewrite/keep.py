@@ -10,7 +10,8 @@ from archgraph.rewrite.pattern import Operand, Pattern
 from archgraph.spec.compile import Compiler
 from archgraph.spec.frame import FAULTS, Frame
 from archgraph.spec.model import Block
-from archgraph.spec.plan import NodePlan, OpPlan
+from archgraph.spec.plan import NodePlan
+from archgraph.spec.plan_op import OpPlan
 from archgraph.spec.values import UNKNOWN, Record, Ref, tidy
 from archgraph.spec.yaml import YMap, span_of
 

@@ -34,7 +34,8 @@ from archgraph.spec.formula import close
 from archgraph.spec.frame import FAULTS, MAX_DEPTH, Frame
 from archgraph.spec.model import Block, Closed
 from archgraph.spec.patterns import ShapePattern
-from archgraph.spec.plan import NodePlan, RefPlan
+from archgraph.spec.plan import NodePlan
+from archgraph.spec.plan_refs import RefPlan
 from archgraph.spec.values import UNKNOWN, Ref, Values, is_value, tidy
 from archgraph.spec.yaml import YList, YMap, span_of
 

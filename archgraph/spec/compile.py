@@ -15,14 +15,10 @@ from archgraph.spec.evaluators import (
 from archgraph.spec.loops import LoopPlan
 from archgraph.spec.names import bad_name, bad_node, node_name
 from archgraph.spec.node_words import FORM_KEYS, FORMS
-from archgraph.spec.plan import (
-    ChainPlan,
-    GraphPlan,
-    NodePlan,
-    OpPlan,
-    RefPlan,
-    SwitchPlan,
-)
+from archgraph.spec.plan import GraphPlan, NodePlan
+from archgraph.spec.plan_forms import ChainPlan, SwitchPlan
+from archgraph.spec.plan_op import OpPlan
+from archgraph.spec.plan_refs import RefPlan
 from archgraph.spec.yaml import YList, YMap, span_of
 
 

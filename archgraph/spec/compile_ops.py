@@ -13,10 +13,8 @@ from archgraph.spec.expr import compile as compile_expr
 from archgraph.spec.expr import parse
 from archgraph.spec.model import Block
 from archgraph.spec.node_words import META
-from archgraph.spec.plan import (
-    NodePlan,
-    OpPlan,
-)
+from archgraph.spec.plan import NodePlan
+from archgraph.spec.plan_op import OpPlan
 from archgraph.spec.yaml import YMap, span_of
 
 HIGHER: Final = frozenset({"scan", "vjp", "weights"})

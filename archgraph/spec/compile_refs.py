@@ -11,13 +11,10 @@ from archgraph.spec.evaluators import (
 from archgraph.spec.loops import RegionPlan
 from archgraph.spec.names import node_name
 from archgraph.spec.node_words import FORMS
-from archgraph.spec.plan import (
-    GroupPlan,
-    NodePlan,
-    OpPlan,
-    OutputPlan,
-    RefPlan,
-)
+from archgraph.spec.plan import NodePlan, OutputPlan
+from archgraph.spec.plan_forms import GroupPlan
+from archgraph.spec.plan_op import OpPlan
+from archgraph.spec.plan_refs import RefPlan
 from archgraph.spec.yaml import YList, YMap, span_of
 
 

@@ -73,7 +73,7 @@ class _Closer:
                 raise UnknownName(e.name)
             return value if is_value(value) else None
         if isinstance(e, Attr):
-            from archgraph.spec.plan import step
+            from archgraph.spec.plan_refs import step
 
             inner = self.lookup(e.obj)
             return None if inner is None else step(self.f, inner, e.name, str(e.obj))
@@ -121,7 +121,7 @@ class _Closer:
 
     def tensor(self, value: Any, e: Expr) -> Any:
         """The tensor of a record, or of a list as long, that this formula is about."""
-        from archgraph.spec.plan import OverWeights
+        from archgraph.spec.plan_operands import OverWeights
 
         if self.record is None:
             raise OverWeights([value])
@@ -141,7 +141,7 @@ class _Closer:
         value = self.f.value(compile(e))
         if isinstance(value, (Late, Real)) or not isinstance(value, (bool, int, float)) or value != value:
             if value is None and isinstance(e, Name):
-                from archgraph.spec.plan import absent
+                from archgraph.spec.plan_refs import absent
 
                 raise absent(e.name)
             if isinstance(value, (list, tuple, dict, str)) or value is None:

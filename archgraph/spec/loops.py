@@ -13,7 +13,9 @@ from archgraph.ops.base import Op, OpError
 from archgraph.spec.elaborate import Result, add_call, recalled, remember, watched
 from archgraph.spec.explain import show_value
 from archgraph.spec.frame import FAULTS, MAX_TURNS, Frame
-from archgraph.spec.plan import GraphPlan, NodePlan, OpPlan, RefPlan
+from archgraph.spec.plan import GraphPlan, NodePlan
+from archgraph.spec.plan_op import OpPlan
+from archgraph.spec.plan_refs import RefPlan
 from archgraph.spec.values import (
     UNKNOWN,
     Record,
@@ -549,7 +551,7 @@ class LoopPlan(NodePlan):
 
     def _map(self, f: Frame, it: Any, name: str, n: int, columns: list[Column]) -> Any:
         """Calls side by side with one set of weights: the first owns them."""
-        from archgraph.spec.plan import SharePlan
+        from archgraph.spec.plan_share import SharePlan
 
         found = Values()
         saved = {k: f.env.get(k) for k, _, _ in self.loop_names}

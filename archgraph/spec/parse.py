@@ -16,7 +16,10 @@ from archgraph.spec.expr import BoolOp, Expr
 from archgraph.spec.loops import LoopPlan
 from archgraph.spec.model import PARAM_TYPES, Block, Input, Local, Param, SpecFile
 from archgraph.spec.names import bad_name
-from archgraph.spec.plan import FormulaPlan, GroupPlan, ListPlan, NodePlan, OpPlan, SharePlan, SwitchPlan, ValuePlan
+from archgraph.spec.plan import NodePlan
+from archgraph.spec.plan_forms import FormulaPlan, GroupPlan, ListPlan, SwitchPlan, ValuePlan
+from archgraph.spec.plan_op import OpPlan
+from archgraph.spec.plan_share import SharePlan
 from archgraph.spec.yaml import YList, YMap, load_yaml, span_of
 
 VERSION: Final = 1
@@ -592,7 +595,7 @@ def _check_items(
 
 def _inner_names(plan: Any) -> set[str]:
     """Names that a group, chain or residual puts into the block's namespace."""
-    from archgraph.spec.plan import ChainPlan, ResidualPlan
+    from archgraph.spec.plan_forms import ChainPlan, ResidualPlan
 
     found: set[str] = set(plan.names or ())
     if isinstance(plan, ChainPlan):
@@ -621,7 +624,7 @@ def _inner_read(plan: GroupPlan, later: list[tuple[str, NodePlan]], outside: fro
 
 def takes_above(plan: NodePlan) -> bool:
     """Whether a node reads the value above it without naming it."""
-    from archgraph.spec.plan import ChainPlan
+    from archgraph.spec.plan_forms import ChainPlan
 
     if isinstance(plan, ChainPlan):
         return bool(plan.items) and takes_above(plan.items[0][1])

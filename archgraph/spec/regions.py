@@ -12,7 +12,8 @@ from archgraph.ops.base import OpError
 from archgraph.ops.higher import SwitchTraining
 from archgraph.spec.explain import show_value
 from archgraph.spec.frame import Frame
-from archgraph.spec.plan import NodePlan, RefPlan
+from archgraph.spec.plan import NodePlan
+from archgraph.spec.plan_refs import RefPlan
 from archgraph.spec.values import UNKNOWN, Ref, Turns, flatten, holds_unknown, is_value, rebuild, template
 
 if TYPE_CHECKING:

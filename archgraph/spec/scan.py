@@ -14,7 +14,8 @@ from archgraph.ops.transform.batching import batched
 from archgraph.spec.explain import show_value
 from archgraph.spec.frame import Frame
 from archgraph.spec.mapped import Axes, Region, named_refs, sizes_of
-from archgraph.spec.plan import GraphPlan, NodePlan, RefPlan
+from archgraph.spec.plan import GraphPlan, NodePlan
+from archgraph.spec.plan_refs import RefPlan
 from archgraph.spec.values import UNKNOWN, Record, Ref, Turns, flatten, holds_unknown, rebuild, template
 from archgraph.spec.weights import late_as_is
 

@@ -18,7 +18,9 @@ from archgraph.spec.expr import Expr
 from archgraph.spec.formula import close
 from archgraph.spec.frame import Frame
 from archgraph.spec.model import Block
-from archgraph.spec.plan import NodePlan, OpPlan, RefPlan
+from archgraph.spec.plan import NodePlan
+from archgraph.spec.plan_op import OpPlan
+from archgraph.spec.plan_refs import RefPlan
 from archgraph.spec.values import UNKNOWN, Record, Ref, Values, Weights, flatten, holds_unknown, rebuild, template
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from archgraph.ir.real import Late, Real, substitute
 from archgraph.ops.base import AttributeValueError, Op
 from archgraph.rewrite.pattern import ANY, PREFIX, AttrPattern, Operand, Pattern, PatternNode
 from archgraph.rewrite.rule import Rule
-from archgraph.spec.elaborate import call_block
+from archgraph.spec.block_call import call_block
 from archgraph.spec.expr import compile
 from archgraph.spec.frame import FAULTS, Frame, Session
 from archgraph.spec.model import Block

@@ -18,10 +18,11 @@ from archgraph.ops.base import AttributeValueError, Op, OpError, check_operands,
 from archgraph.ops.kinds import BoolKind, FloatKind, IntKind, IntsKind, OptionalKind
 from archgraph.rewrite.pattern import AttrPattern, Operand, PatternNode
 from archgraph.rewrite.rule import Rule
-from archgraph.spec.elaborate import call_block, check_param, param_default
+from archgraph.spec.block_call import call_block
 from archgraph.spec.expr import compile, parse
 from archgraph.spec.frame import FAULTS, Frame, Session
 from archgraph.spec.model import Block, OpRef, Param
+from archgraph.spec.params import check_param, param_default
 from archgraph.spec.values import UNKNOWN, Record, Ref, Values, flatten, tidy
 
 __all__ = ["Instance", "Undrawable", "draw"]

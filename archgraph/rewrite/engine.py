@@ -24,9 +24,9 @@ from archgraph.rewrite.same import same_block
 from archgraph.rewrite.site import Refused, Replacement, Settings, complete, replaced
 from archgraph.rewrite.splice import Loop, Spliced, splice
 from archgraph.rewrite.weights import WeightFault
-from archgraph.spec.elaborate import check_param, param_default
 from archgraph.spec.frame import FAULTS, Session
 from archgraph.spec.model import Block
+from archgraph.spec.params import check_param, param_default
 
 __all__ = ["Engine", "Place", "Tree", "nearest", "unrolled"]
 

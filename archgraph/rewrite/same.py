@@ -13,9 +13,9 @@ from archgraph.ir.graph import Graph, Node
 from archgraph.ir.real import Late, Real
 from archgraph.ops.base import AttributeValueError, get_op
 from archgraph.rewrite.pattern import definition
-from archgraph.spec.elaborate import recorded
 from archgraph.spec.frame import FAULTS, Session
 from archgraph.spec.model import Block, OpRef, SpecFile
+from archgraph.spec.params import recorded
 from archgraph.spec.values import freeze
 
 __all__ = ["arguments", "canonical", "restored", "same_block", "same_value"]
@@ -81,7 +81,7 @@ def same_block(block: Block, graph: Graph, session: Session) -> bool:
 
 
 def _computes_the_same(block: Block, graph: Graph, session: Session) -> bool:
-    from archgraph.spec.elaborate import call_block
+    from archgraph.spec.block_call import call_block
     from archgraph.spec.frame import Frame
     from archgraph.spec.values import UNKNOWN, Ref
 

@@ -15,10 +15,10 @@ from archgraph.rewrite.keep import SITE
 from archgraph.rewrite.match import Match
 from archgraph.rewrite.rule import Rule
 from archgraph.rewrite.weights import Moves, moves_of, owned
-from archgraph.spec.elaborate import check_param, param_default
 from archgraph.spec.explain import show_value
 from archgraph.spec.expr import Compare, UnknownName
 from archgraph.spec.frame import FAULTS, Frame, Session
+from archgraph.spec.params import check_param, param_default
 from archgraph.spec.values import Record, Ref, Turns, Values, flatten
 
 __all__ = ["Refused", "Replacement", "Site", "complete"]

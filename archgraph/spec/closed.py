@@ -26,12 +26,13 @@ from archgraph.ir.types import TensorType
 from archgraph.ops.base import AttributeValueError, Op, OpError, check_operands, get_op
 from archgraph.ops.higher import Regional
 from archgraph.ops.verify import VerifyError, verify
-from archgraph.spec.elaborate import file_scope, root_tensor, symbols_of
+from archgraph.spec.elaborate import root_tensor, symbols_of
 from archgraph.spec.explain import Call
 from archgraph.spec.expr import Expr, Name, walk
 from archgraph.spec.expr import compile as compile_expr
 from archgraph.spec.formula import close
 from archgraph.spec.frame import FAULTS, MAX_DEPTH, Frame
+from archgraph.spec.memo import file_scope
 from archgraph.spec.model import Block, Closed
 from archgraph.spec.patterns import ShapePattern
 from archgraph.spec.plan import NodePlan

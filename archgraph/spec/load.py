@@ -588,7 +588,7 @@ def block_graph(spec: Spec, name: str, inputs: Mapping[str, Any], args: Mapping[
         With every fault found.
     """
     from archgraph.ops.base import AttributeValueError
-    from archgraph.spec.elaborate import call_block
+    from archgraph.spec.block_call import call_block
     from archgraph.spec.frame import FAULTS, Frame
     from archgraph.spec.values import UNKNOWN, Values
 

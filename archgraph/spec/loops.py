@@ -10,9 +10,10 @@ from archgraph.ir.dim import Dim, Num, SymbolicTruth, sym
 from archgraph.ir.graph import Graph, Node
 from archgraph.ir.real import Late, NeedsValue
 from archgraph.ops.base import Op, OpError
-from archgraph.spec.elaborate import Result, add_call, recalled, remember, watched
+from archgraph.spec.block_call import add_call
 from archgraph.spec.explain import show_value
 from archgraph.spec.frame import FAULTS, MAX_TURNS, Frame
+from archgraph.spec.memo import Result, recalled, remember, watched
 from archgraph.spec.plan import GraphPlan, NodePlan
 from archgraph.spec.plan_op import OpPlan
 from archgraph.spec.plan_refs import RefPlan

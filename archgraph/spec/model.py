@@ -9,7 +9,7 @@ from archgraph.ir.diagnostics import Span
 from archgraph.spec.expr import Expr
 
 if TYPE_CHECKING:
-    from archgraph.spec.elaborate import Order
+    from archgraph.spec.block_order import Order
     from archgraph.spec.patterns import ShapePattern
     from archgraph.spec.plan import GraphPlan
 

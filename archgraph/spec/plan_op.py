@@ -213,7 +213,7 @@ class OpPlan(OperandPlan):
 
     def call(self, f: Frame, it: Any, name: str, block: Block, preset: Any = None) -> Any:
         """Add a call of a block."""
-        from archgraph.spec.elaborate import call_block
+        from archgraph.spec.block_call import call_block
 
         try:
             args = self.attributes(f, block, preset)

@@ -27,7 +27,7 @@ class SharePlan(OpPlan):
         self.owner = owner
 
     def run(self, f: Frame, it: Any, name: str) -> Any:
-        from archgraph.spec.elaborate import call_block
+        from archgraph.spec.block_call import call_block
 
         owner = next((n for n in f.nodes if n.name == self.owner and n.share is None), None)
         if owner is None:

@@ -118,7 +118,7 @@ def declared_weights(
     f: Frame, plan: WeightsPlan, example: Mapping[str, tuple[Num, ...]]
 ) -> tuple[tuple[str, Weight], ...]:
     """Path and declaration of each weight of a block (or op) that takes inputs of these shapes."""
-    from archgraph.spec.elaborate import call_block
+    from archgraph.spec.block_call import call_block
 
     target, preset = plan.of.target, None
     if plan.of.late_target is not None:

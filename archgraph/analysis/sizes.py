@@ -13,8 +13,9 @@ from archgraph.ir.types import TensorType
 from archgraph.ops.base import OpError
 from archgraph.spec.expr import compile
 from archgraph.spec.frame import FAULTS
-from archgraph.spec.load import Spec, checked_settings, sizes_to_params
+from archgraph.spec.load import Spec
 from archgraph.spec.model import Block, Input
+from archgraph.spec.settings import checked_settings, sizes_to_params
 
 #: The shape of an input, or those of a list input.
 Shape: TypeAlias = "tuple[Num, ...] | tuple[tuple[Num, ...], ...]"

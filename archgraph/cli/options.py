@@ -10,7 +10,7 @@ import typer
 
 def complete_spec(incomplete: str) -> list[str]:
     """Shipped specs, for the shell; paths are the shell's own."""
-    from archgraph.spec.load import shipped
+    from archgraph.spec.spec_files import shipped
 
     return [name for name in shipped() if name.startswith(incomplete)]
 
@@ -18,7 +18,7 @@ def complete_spec(incomplete: str) -> list[str]:
 def complete_variant(ctx: typer.Context, incomplete: str) -> list[str]:
     """Variants of the spec that stands on the line already."""
     from archgraph.ir.diagnostics import SpecError
-    from archgraph.spec.load import parse_file, resolve
+    from archgraph.spec.spec_files import parse_file, resolve
 
     # An option that still lacks its value keeps the parser from sorting the rest of the line.
     given = ctx.params.get("specs") or ctx.params.get("spec") or [a for a in ctx.args if not a.startswith("-")]

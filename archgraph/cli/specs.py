@@ -12,8 +12,8 @@ def specs(json: Json = False) -> None:
     """
     from archgraph.cli.console import console, print_faults, print_json, progress
     from archgraph.ir.diagnostics import SpecError
-    from archgraph.spec.load import parse_file, shipped
     from archgraph.spec.model import SpecFile
+    from archgraph.spec.spec_files import parse_file, shipped
 
     named = [
         (name if len(files) == 1 else f"{name}/{path.stem}", path)

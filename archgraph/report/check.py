@@ -11,9 +11,11 @@ from typing import Any
 from archgraph.analysis.sizes import default_sizes
 from archgraph.ir.diagnostics import Collector, Diagnostic, SpecError
 from archgraph.report.claims import claims_of
-from archgraph.spec.load import Spec, checked_settings, parse_file, resolve, shipped, variant_settings
+from archgraph.spec.load import Spec
 from archgraph.spec.model import SpecFile
 from archgraph.spec.reference_parse import references
+from archgraph.spec.settings import checked_settings, variant_settings
+from archgraph.spec.spec_files import parse_file, resolve, shipped
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,10 @@ from archgraph.ir.dim import Num
 from archgraph.report.check import spec_files
 from archgraph.report.claims import Claim, Figure, claims_of
 from archgraph.report.numbers import plain
-from archgraph.spec.load import Spec, parse_file, variant_settings
+from archgraph.spec.load import Spec
 from archgraph.spec.model import SpecFile
+from archgraph.spec.settings import variant_settings
+from archgraph.spec.spec_files import parse_file
 
 
 @dataclass(frozen=True, slots=True)

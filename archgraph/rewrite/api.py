@@ -401,7 +401,7 @@ def checked_params(rule: Rule, settings: Mapping[str, Any], span: Any = None) ->
         For unknown names and unreadable values.
     """
     from archgraph.ir.diagnostics import Collector
-    from archgraph.spec.load import setting_value
+    from archgraph.spec.settings import setting_value
 
     faults = Collector()
     found: dict[str, Any] = {}

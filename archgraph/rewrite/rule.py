@@ -15,10 +15,10 @@ from archgraph.rewrite.paths import PathPattern, PatternError
 from archgraph.rewrite.pattern import Pattern, PatternCompiler
 from archgraph.spec.evaluators import Computed
 from archgraph.spec.libraries import specs_folder
-from archgraph.spec.load import use_libraries
 from archgraph.spec.model import Block, Local, Param, SpecFile
 from archgraph.spec.parse import Parser, check_read
 from archgraph.spec.plan import GraphPlan
+from archgraph.spec.spec_files import use_libraries
 from archgraph.spec.yaml import YList, YMap, read_source, span_of
 
 __all__ = ["Rule", "Where", "load_rule", "loads_rule", "resolve_rule", "shipped_rules"]

@@ -15,7 +15,9 @@ from archgraph.ir.diagnostics import Diagnostic, SpecError
 from archgraph.ir.graph import Graph
 from archgraph.search.space import Assignment
 from archgraph.spec.libraries import specs_folder
-from archgraph.spec.load import Spec, parse_text, variant_settings
+from archgraph.spec.load import Spec
+from archgraph.spec.settings import variant_settings
+from archgraph.spec.spec_files import parse_text
 from archgraph.spec.yaml import YMap, dump_yaml, load_yaml
 
 if TYPE_CHECKING:
@@ -195,7 +197,7 @@ class Candidates:
         return known
 
     def _settings(self, spec: Spec, values: Mapping[str, Any]) -> dict[str, Any]:
-        from archgraph.spec.load import checked_settings
+        from archgraph.spec.settings import checked_settings
 
         plain = {name: value for name, value in values.items() if isinstance(value, (int, float, tuple))}
         rest = {name: value for name, value in values.items() if name not in plain}

@@ -1,240 +1,22 @@
-"""Finding and loading specs: paths and shipped names, ``uses``, variants, settings, input sizes."""
+"""Loading specs: a file, a variant of it, settings; and its typed graphs."""
 
 from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterable, Mapping
-from functools import lru_cache
-from pathlib import Path
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any
 
 from archgraph.ir.diagnostics import Collector, Diagnostic, Span, SpecError, did_you_mean
-from archgraph.ir.dim import Num
 from archgraph.ir.graph import Graph
 from archgraph.ir.types import TensorType
-from archgraph.ops.base import OpError
 from archgraph.spec.compile import Compiler
 from archgraph.spec.elaborate import elaborate_root
 from archgraph.spec.frame import Session
-from archgraph.spec.libraries import shipped_libraries, specs_folder
-from archgraph.spec.model import Block, Input, SpecFile
-from archgraph.spec.parse import Parser
-from archgraph.spec.yaml import YMap, load_yaml, read_source, span_of
-
-_MAX_FILES: Final = 256
-_files: dict[tuple[str, int, int], SpecFile] = {}
-
-
-def shipped() -> dict[str, list[Path]]:
-    """Shipped specs by name: one file, or the files of a folder (a paper with several host networks)."""
-    found: dict[str, list[Path]] = {}
-    root = specs_folder()
-    if not root.is_dir():
-        return found
-    for entry in sorted(root.iterdir()):
-        if entry.name in ("blocks", "rewrites"):
-            continue
-        if entry.suffix == ".yaml":
-            found[entry.stem] = [entry]
-        elif entry.is_dir():
-            files = sorted(entry.glob("*.yaml"))
-            if files:
-                found[entry.name] = files
-    return found
-
-
-def resolve(name: str) -> list[Path]:
-    """The files that a path or shipped name stands for.
-
-    Raises
-    ------
-    SpecError
-        If there is neither a file nor a shipped spec of that name.
-    """
-    path = Path(name)
-    if path.suffix in (".yaml", ".yml") or path.is_file():
-        return [path]
-    if path.is_dir():
-        files = sorted(path.glob("*.yaml"))
-        if files:
-            return files
-    known = shipped()
-    if name in known:
-        return known[name]
-    if "/" in name:
-        folder, _, stem = name.partition("/")
-        for file in known.get(folder, ()):
-            if file.stem == stem:
-                return [file]
-    for files in known.values():
-        for file in files:
-            if file.stem == name and len(files) > 1:
-                return [file]
-    choices = [*known, *(f"{k}/{f.stem}" for k, fs in known.items() if len(fs) > 1 for f in fs)]
-    near = did_you_mean(name, choices)
-    hint = f"did you mean `{near}`?" if near else "`archgraph specs` lists the shipped ones"
-    raise SpecError(Diagnostic("spec/unknown", None, f"no file and no shipped spec is called `{name}`", hint=hint))
-
-
-def parse_file(path: str | os.PathLike[str], stack: tuple[str, ...] = ()) -> SpecFile:
-    """Parse a file and what it uses; cached by path, time and size.
-
-    Raises
-    ------
-    SpecError
-        With every fault found.
-    """
-    file = os.fspath(path)
-    try:
-        stat = os.stat(file)
-        key = (os.path.abspath(file), stat.st_mtime_ns, stat.st_size)
-    except OSError:
-        key = (os.path.abspath(file), 0, 0)
-    known = _files.get(key)
-    if known is not None:
-        return known
-    parsed = parse_text(read_source(file), file, stack)
-    if len(_files) > _MAX_FILES:
-        _files.clear()
-    _files[key] = parsed
-    return parsed
-
-
-def parse_text(text: str, file: str = "<text>", stack: tuple[str, ...] = ()) -> SpecFile:
-    """Parse a spec's text; ``file`` names it in diagnostics and is where ``uses`` starts from.
-
-    Raises
-    ------
-    SpecError
-        With every fault found.
-    """
-    collecting = gc.isenabled()
-    gc.disable()  # as in `Spec.graph`: what is made here lives on
-    try:
-        return _parsed(text, file, stack)
-    finally:
-        if collecting:
-            gc.enable()
-
-
-def _parsed(text: str, file: str, stack: tuple[str, ...]) -> SpecFile:
-    faults = Collector()
-    parser = Parser(file, text, faults)
-    faults.raise_if_any()
-    spec = parser.declare()
-    here = (*stack, os.path.abspath(file))
-    use_libraries(parser, here)
-    if spec.base is not None:
-        use_base(parser, here)
-    faults.raise_if_any()
-    parser.second = True
-    parser.compile()
-    faults.raise_if_any()
-    return spec
-
-
-def use_libraries(parser: Parser, here: tuple[str, ...]) -> None:
-    """Read what a file ``uses``; ``here`` are the files being read, itself last."""
-    spec, faults, tree, file = parser.file, parser.faults, parser.tree, parser.path
-    libraries: list[SpecFile] = []
-    uses = tree.get("uses", [])
-    names = [uses] if isinstance(uses, str) else uses
-    if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
-        faults.error("uses/form", span_of(tree, "uses"), "`uses` is a list of block libraries")
-        names = []
-    for k, name in enumerate(names):
-        span = span_of(uses, k) if not isinstance(uses, str) else span_of(tree, "uses")
-        try:
-            found = find_library(name, file, span)
-            if os.path.abspath(found) in here:
-                chain = " → ".join(os.path.basename(p) for p in (*here, found))
-                faults.error("uses/cycle", span, f"`uses` goes in a circle: {chain}")
-                continue
-            library = parse_file(found, here)
-        except SpecError as error:
-            faults.extend(error.diagnostics)
-            continue
-        libraries.append(library)
-        for block in (*library.blocks.values(), *library.used.values()):
-            taken = spec.used.get(block.name)
-            if taken is not None and taken is not block:
-                faults.error(
-                    "uses/twice", span, f"`{block.name}` comes from {taken.file.path} and from {block.file.path}"
-                )
-            if block.name in spec.blocks:
-                continue
-            spec.used[block.name] = block
-    spec.libraries = tuple(libraries)
-
-
-def use_base(parser: Parser, here: tuple[str, ...]) -> None:
-    """Read the spec that a file is derived from."""
-    spec, faults = parser.file, parser.faults
-    assert spec.base is not None
-    span = span_of(parser.tree, "base")
-    try:
-        found = find_library(spec.base, parser.path, span, but=here[-1])
-        if os.path.abspath(found) in here:
-            chain = " → ".join(os.path.basename(p) for p in (*here, found))
-            faults.error("base/cycle", span, f"`base` goes in a circle: {chain}")
-            return
-        spec.origin = parse_file(found, here)
-    except SpecError as error:
-        faults.extend(error.diagnostics)
-        return
-    spec.libraries = (*spec.libraries, spec.origin, *spec.origin.libraries)
-    for block in (*spec.origin.blocks.values(), *spec.origin.used.values()):
-        if block.name not in spec.blocks:
-            spec.used.setdefault(block.name, block)
-
-
-def find_library(name: str, file: str, span: Span | None, but: str = "") -> str:
-    """The file of a ``uses`` or ``base`` entry: beside the spec, or among the shipped ones; nothing outside these
-    folders, and not the file ``but``.
-
-    Raises
-    ------
-    SpecError
-        If there is none, or the path leads outside.
-    """
-    if os.path.isabs(name) or "\\" in name or "\0" in name:
-        raise SpecError(Diagnostic("uses/path", span, f"`{name}` is no relative path"))
-    folder = os.path.dirname(os.path.abspath(file))
-    shipped_root = os.fspath(specs_folder())
-    suffixed = name if name.endswith(".yaml") else name + ".yaml"
-    for base in (folder, shipped_root):
-        candidate = os.path.normpath(os.path.join(base, suffixed))
-        root = shipped_root if _inside(folder, shipped_root) else folder
-        allowed = _inside(candidate, base) or _inside(candidate, root)
-        if not allowed:
-            raise SpecError(Diagnostic("uses/path", span, f"`{name}` leads outside the folder of the spec"))
-        if os.path.isfile(candidate) and candidate != but:
-            if not (
-                _inside(real := os.path.realpath(candidate), _real_folder(base)) or _inside(real, _real_folder(root))
-            ):
-                raise SpecError(Diagnostic("uses/path", span, f"`{name}` leads outside the folder of the spec"))
-            return candidate
-    known = shipped_libraries()
-    near = did_you_mean(name, known)
-    raise SpecError(
-        Diagnostic(
-            "uses/unknown",
-            span,
-            f"there is no library `{name}`",
-            expected="a file beside this one, or one of " + ", ".join(known) if known else None,
-            hint=f"did you mean `{near}`?" if near else None,
-        )
-    )
-
-
-@lru_cache(64)
-def _real_folder(path: str) -> str:
-    return os.path.realpath(path)
-
-
-def _inside(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+from archgraph.spec.model import Block, SpecFile
+from archgraph.spec.settings import checked_settings, sizes_to_params, variant_settings, written
+from archgraph.spec.spec_files import parse_file, parse_text, resolve
+from archgraph.spec.yaml import YMap, span_of
 
 
 class Spec:
@@ -402,121 +184,6 @@ def _known(example: tuple[Any, ...], params: Mapping[str, Any]) -> tuple[Any, ..
     return tuple([_known(v, params) if isinstance(v, tuple) else v(params) if callable(v) else v for v in example])
 
 
-def sizes_to_params(file: SpecFile, i: Input, shape: Iterable[Any]) -> dict[str, Any]:
-    """Params that stand alone in an input's pattern, set from a shape given for it."""
-    sizes = list(shape)
-    found: dict[str, Any] = {}
-    if len(sizes) != len(i.pattern.axes):
-        return found
-    for k, name in i.pattern.alone:
-        if name in file.params and isinstance(sizes[k], int) and name not in found:
-            found[name] = sizes[k]
-    return found
-
-
-def checked_settings(file: SpecFile, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings whose names are params of the file; texts are read as YAML values.
-
-    Raises
-    ------
-    SpecError
-        For unknown names and unreadable values.
-    """
-    found: dict[str, Any] = {}
-    faults = Collector()
-    for name, value in settings.items():
-        p = file.params.get(name)
-        if p is None:
-            near = did_you_mean(name, file.params)
-            faults.error(
-                "set/unknown",
-                None,
-                f"`{file.name}` has no param `{name}`",
-                expected=", ".join(file.params) or "no params",
-                hint=f"did you mean `{near}`?" if near else None,
-            )
-            continue
-        found[name] = setting_value(file, name, value, faults)
-    faults.raise_if_any()
-    return found
-
-
-def setting_value(file: SpecFile, name: str, value: Any, faults: Collector) -> Any:
-    """One setting: a Python value, or a text as in the file (``[2, 2]``, ``{op: mhsa}``, ``2 * 96``)."""
-    from archgraph.spec.values import tidy
-
-    p = file.params[name]
-    if isinstance(value, str):
-        if p.kind == "text":
-            return value
-        tree = load_yaml(f"{name}: {value}" if value.strip() else f"{name}: null", f"--set {name}")
-        return _from_tree(file, p, tree, name, faults)
-    if isinstance(value, (YMap, dict)) and p.may_hold_op and "op" in value:
-        tree = value if isinstance(value, YMap) else _written({name: value}, f"--set {name}")[name]
-        holder = YMap("--set")
-        holder[name] = tree
-        holder.pos[name] = ((0, 0, 0, 0), (0, 0, 0, 0))
-        return _from_tree(file, p, holder, name, faults)
-    return tidy(value)
-
-
-def _from_tree(file: SpecFile, p: Any, tree: Any, name: str, faults: Collector) -> Any:
-    from archgraph.spec.values import tidy
-
-    scratch = Block("", file, None, root=True)
-    compiler = Compiler(scratch, faults)
-    refs: set[str] = set()
-    const, value = compiler.argument(p, tree[name], tree, name, refs)
-    if const:
-        return tidy(value)
-    if faults:
-        return None
-    scope = {q.name: (q.value if q.default is None else None) for q in file.params.values()}
-    try:
-        return tidy(value(scope))
-    except Exception as error:  # an expression over settings: any fault in it is the user's
-        if not isinstance(error, (OpError, ArithmeticError, LookupError, TypeError, ValueError)) and not hasattr(
-            error, "offset"
-        ):
-            raise
-        faults.error("set/value", span_of(tree, name), str(error))
-        return None
-
-
-def variant_settings(file: SpecFile, variant: str | None) -> dict[str, Any]:
-    """The settings of a variant.
-
-    Raises
-    ------
-    SpecError
-        If there is no such variant.
-    """
-    if variant is None:
-        return {}
-    values: Any = file.variants.get(variant)
-    if values is None:
-        near = did_you_mean(variant, file.variants)
-        raise SpecError(
-            Diagnostic(
-                "variant/unknown",
-                Span(file.path, 1, 1),
-                f"`{file.name}` has no variant `{variant}`",
-                expected=", ".join(file.variants) or "no variants",
-                hint=f"did you mean `{near}`?" if near else None,
-            )
-        )
-    faults = Collector()
-    found: dict[str, Any] = {}
-    if file.origin is not None and isinstance(values.get("base"), str):
-        found.update(variant_settings(file.origin, values["base"]))
-    for name in values:
-        if name in ("base", "graph"):
-            continue
-        found[str(name)] = _from_tree(file, file.params[name], values, str(name), faults)
-    faults.raise_if_any()
-    return found
-
-
 def load(name: str | os.PathLike[str], variant: str | None = None, **settings: Any) -> Spec:
     """Load a spec by path or shipped name.
 
@@ -623,7 +290,7 @@ def block_graph(spec: Spec, name: str, inputs: Mapping[str, Any], args: Mapping[
     faults = Collector()
     for key, value in list(given.items()):
         if key in block.params and isinstance(value, (dict, YMap)) and "op" in value:
-            holder = _written({key: value}, key)
+            holder = written({key: value}, key)
             refs: set[str] = set()
             _, given[key] = Compiler(Block("", spec.file, None, root=True), faults).opref(
                 holder[key], holder, key, refs
@@ -637,14 +304,3 @@ def block_graph(spec: Spec, name: str, inputs: Mapping[str, Any], args: Mapping[
     session.faults.raise_if_any()
     assert got is not UNKNOWN
     return frame.nodes[-1].callee
-
-
-def _written(value: Mapping[str, Any], name: str) -> YMap:
-    """Data as if it had been read from a file called ``name``."""
-    from archgraph.spec.yaml_dump import dump_yaml
-
-    tree: YMap = load_yaml(dump_yaml(value), name)
-    return tree
-
-
-Size = Num

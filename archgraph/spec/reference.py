@@ -18,7 +18,7 @@ from archgraph.spec.change import Change, reason
 from archgraph.spec.expr import EvalError, Expr, ExprError, UnknownName, compile, constant_value, parse
 from archgraph.spec.host_values import HostValue, freeze_data, same_data
 from archgraph.spec.keys import KeyPlan, Rule, Shape, plan_keys
-from archgraph.spec.load import Spec, block_graph, variant_settings
+from archgraph.spec.load import Spec, block_graph
 from archgraph.spec.model import Block, SpecFile
 from archgraph.spec.reference_build import (
     Fed,
@@ -29,6 +29,7 @@ from archgraph.spec.reference_build import (
     same_setting,
     typed_input,
 )
+from archgraph.spec.settings import variant_settings
 
 __all__ = ["ANY", "Allowed", "Fed", "Misfit", "Published", "Reading", "Reference"]
 

@@ -11,8 +11,9 @@ from archgraph.ir.types import Layout, TensorType
 from archgraph.spec.expr import compile
 from archgraph.spec.host_values import freeze_data, same_data
 from archgraph.spec.keys import Shape
-from archgraph.spec.load import Spec, checked_settings, setting_value
+from archgraph.spec.load import Spec
 from archgraph.spec.model import Block, Input, OpRef, SpecFile
+from archgraph.spec.settings import checked_settings, setting_value
 from archgraph.spec.yaml import dump_yaml, load_yaml
 
 __all__ = ["Fed", "Misfit", "example_shapes", "given_shapes", "root_settings", "same_setting", "typed_input"]

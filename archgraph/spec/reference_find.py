@@ -9,9 +9,9 @@ from typing import Final, NamedTuple
 
 from archgraph.ir.diagnostics import SpecError
 from archgraph.spec.libraries import specs_folder
-from archgraph.spec.load import parse_file, shipped
 from archgraph.spec.reference import Reference
 from archgraph.spec.reference_parse import references
+from archgraph.spec.spec_files import parse_file, shipped
 
 __all__ = ["HOSTS", "Candidate", "candidates", "published_names", "rank"]
 

@@ -15,7 +15,8 @@ from archgraph.analysis.law import RESULTS, Law
 from archgraph.analysis.sizes import with_params
 from archgraph.analysis.symbolic import base_point, close, open_names
 from archgraph.ir.diagnostics import SpecError
-from archgraph.spec.load import Spec, shipped
+from archgraph.spec.load import Spec
+from archgraph.spec.spec_files import shipped
 
 SIZE = range(32, 257)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import archgraph
-from archgraph.spec.load import shipped
+from archgraph.spec.spec_files import shipped
 from tests.cli.running import run, run_alone
 from tests.report.small import MACS, PARAMS, TINY
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from archgraph.ir.diagnostics import SpecError
 from archgraph.report.check import check_file
 from archgraph.spec.expr import ExprError, parse
-from archgraph.spec.load import load, shipped
+from archgraph.spec.load import load
+from archgraph.spec.spec_files import shipped
 from archgraph.spec.yaml import load_yaml
 
 fuzz = settings(

@@ -16,7 +16,7 @@ import archgraph
 from archgraph.lower.fx import build
 from archgraph.report.verify import verify
 from archgraph.spec.libraries import specs_folder
-from archgraph.spec.load import parse_file, resolve
+from archgraph.spec.spec_files import parse_file, resolve
 from archgraph.spec.yaml import dump_yaml
 
 #: Makes the loss of a training step from what the model returned.

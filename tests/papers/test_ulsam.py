@@ -14,8 +14,8 @@ from torch.fx import GraphModule
 import archgraph
 from archgraph.analysis.cost import totals
 from archgraph.lower.weights import load_state
-from archgraph.spec.load import parse_file, resolve
 from archgraph.spec.reference_parse import references
+from archgraph.spec.spec_files import parse_file, resolve
 from tests.papers.common import agrees, block, claims_hold, compiles, cross_entropy, exports, lowers_loss, small, uneven
 
 sides = st.integers(1, 7)

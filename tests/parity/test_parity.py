@@ -12,9 +12,9 @@ import pytest
 
 from archgraph.lower.cases import find_cases, find_key_lists
 from archgraph.lower.parity import KeyRow, Row, check_key_list, idle_rules, run_case
-from archgraph.spec.load import parse_file, shipped
 from archgraph.spec.reference import Reference
 from archgraph.spec.reference_parse import references
+from archgraph.spec.spec_files import parse_file, shipped
 from tests.shared_files import shared_folder
 
 HERE = Path(__file__).parent / "fixtures"

@@ -4,7 +4,7 @@ import pytest
 
 from archgraph.ir.diagnostics import Collector
 from archgraph.report.claims import Claim, Figure, claims_of
-from archgraph.spec.load import parse_text
+from archgraph.spec.spec_files import parse_text
 from tests.report.small import TINY
 
 #: Where the section of claims begins.

@@ -10,7 +10,8 @@ from archgraph.ir.diagnostics import SpecError
 from archgraph.ir.graph import Graph
 from archgraph.ops.verify import verify
 from archgraph.spec.dump import dump
-from archgraph.spec.load import Spec, load, loads, parse_file, shipped
+from archgraph.spec.load import Spec, load, loads
+from archgraph.spec.spec_files import parse_file, shipped
 from tests.ir.graph_strategies import graphs
 
 

@@ -342,7 +342,7 @@ def test_paths_of_used_entries_do_not_nest() -> None:
 
 
 def test_shipped_references_have_no_faults() -> None:
-    from archgraph.spec.load import parse_file, shipped
+    from archgraph.spec.spec_files import parse_file, shipped
 
     count = 0
     for paths in shipped().values():

@@ -16,9 +16,10 @@ from archgraph.rewrite.pattern import Pattern, PatternCompiler
 from archgraph.spec.evaluators import Computed
 from archgraph.spec.libraries import specs_folder
 from archgraph.spec.model import Block, Local, Param, SpecFile
-from archgraph.spec.parse import Parser, check_read
+from archgraph.spec.parse import Parser
 from archgraph.spec.plan import GraphPlan
 from archgraph.spec.spec_files import use_libraries
+from archgraph.spec.unread import check_read
 from archgraph.spec.yaml import YList, YMap, read_source, span_of
 
 __all__ = ["Rule", "Where", "load_rule", "loads_rule", "resolve_rule", "shipped_rules"]
@@ -350,11 +351,11 @@ class RuleParser(Parser):
             check_read(block, body, self.faults)
         elif plan.outputs is None:
             self.faults.error("rule/replace", block.span, "`replace` has no nodes, and no `outputs` that name values")
-        from archgraph.spec.parse import _inner_names
+        from archgraph.spec.unread import inner_names
 
         defined = {name for name, _ in plan.items}
         for _, node in plan.items:
-            defined |= _inner_names(node)
+            defined |= inner_names(node)
         rule.defined = frozenset(defined)
         rule.kept = frozenset(n for n in pattern.nodes if n in plan.refs and n not in defined)
         names = {n: o.name for n, o in compiler.aliases.items() if o.kind == "node"}

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
 from typing import Any, ClassVar, Final
 
 from archgraph.ir.diagnostics import Collector, Diagnostic, Span, SpecError, did_you_mean
 from archgraph.ops.plugins import missing
 from archgraph.spec.compile import Compiler
 from archgraph.spec.derive import Derivation, derive_block
-from archgraph.spec.evaluators import Computed, Constant, NamesOnly
-from archgraph.spec.expr import BoolOp, Expr
-from archgraph.spec.loops import LoopPlan
-from archgraph.spec.model import PARAM_TYPES, Block, Input, Local, Param, SpecFile
-from archgraph.spec.names import bad_name
-from archgraph.spec.plan import NodePlan
-from archgraph.spec.plan_forms import FormulaPlan, GroupPlan, ListPlan, SwitchPlan, ValuePlan
-from archgraph.spec.plan_op import OpPlan
-from archgraph.spec.plan_share import SharePlan
-from archgraph.spec.yaml import YList, YMap, load_yaml, span_of
+from archgraph.spec.model import Block, SpecFile
+from archgraph.spec.parse_declarations import Declarations
+from archgraph.spec.unread import check_read, check_sources
+from archgraph.spec.yaml import YMap, load_yaml, span_of
 
 VERSION: Final = 1
 SECTIONS: Final = (
@@ -49,10 +41,9 @@ SECTIONS: Final = (
 #: What a block of a closed file says besides.
 CLOSED_KEYS: Final = ("name", "args", "late")
 BLOCK_KEYS: Final = ("summary", "base", "params", "inputs", "let", "requires", "graph", "outputs", "rewrite")
-INPUT_KEYS: Final = ("shape", "list", "len", "each", "dtype", "optional", "when", "at", "summary")
 
 
-class Parser:
+class Parser(Declarations):
     """Parses one file. `archgraph.rewrite` reads rules with a subclass: other sections, no graph."""
 
     sections: ClassVar[tuple[str, ...]] = SECTIONS
@@ -60,17 +51,13 @@ class Parser:
     needs_graph: ClassVar[bool] = True
 
     def __init__(self, path: str, text: str, faults: Collector) -> None:
-        self.faults = faults
-        self.path = path
         tree = load_yaml(text, path)
-        self.file = SpecFile(path, tree)
+        super().__init__(path, SpecFile(path, tree), faults)
         if not isinstance(tree, YMap):
             sections = ", ".join(self.sections)
             faults.error("file/form", Span(path, 1, 1), f"{self.what} is a mapping of sections", expected=sections)
             return
         self.tree = tree
-
-    # -- first pass: names, so that bodies can refer to any block ---------------------------------------------------
 
     def declare(self) -> SpecFile:
         """Read everything but bodies."""
@@ -215,8 +202,6 @@ class Parser:
         if not isinstance(name, str) or not name.replace("-", "_").isidentifier():
             self.faults.error("name/invalid", span_of(where, name, key=True), f"`{name}` can't name {what}")
 
-    # -- second pass: bodies -----------------------------------------------------------------------------------------
-
     def compile(self) -> None:
         """Compile every body; blocks of libraries must be known by now."""
         if not isinstance(self.file.tree, YMap):
@@ -307,206 +292,6 @@ class Parser:
             check_read(block, raw["graph"], self.faults)
             check_sources(block, raw["graph"], self.faults)
 
-    # -- parts ---------------------------------------------------------------------------------------------------------
-
-    def params(self, raw: Any, container: YMap, block: Block) -> dict[str, Param]:
-        """A ``params:`` mapping."""
-        found: dict[str, Param] = {}
-        if not isinstance(raw, YMap):
-            self.faults.error(
-                "params/form", span_of(container, "params"), "`params` is a mapping from names to defaults"
-            )
-            return found
-        for name, value in raw.items():
-            why = bad_name(name)
-            if why:
-                self.faults.error("name/invalid", span_of(raw, name, key=True), f"`{name}` can't name a param: {why}")
-                continue
-            found[str(name)] = self.param(str(name), value, raw, block)
-        return found
-
-    def param(self, name: str, raw: Any, container: YMap, block: Block) -> Param:
-        """One declared param."""
-        span = span_of(container, name)
-        if isinstance(raw, str) and raw in PARAM_TYPES and name not in container.quoted:
-            return Param(name, raw, required=True, span=span)
-        if isinstance(raw, YMap) and "one_of" in raw:
-            choices = raw["one_of"]
-            for k in raw:
-                if k not in ("one_of", "default"):
-                    self.faults.error("key/unknown", span_of(raw, k, key=True), f"a choice has no key `{k}`")
-            if not isinstance(choices, YList) or not choices:
-                self.faults.error("param/choices", span_of(raw, "one_of"), "`one_of` is a list of values")
-                return Param(name, "expr", value=0, span=span)
-            text = all(isinstance(c, str) for c in choices)
-            first = raw.get("default", choices[0])
-            if first not in choices:
-                self.faults.error("param/choices", span_of(raw, "default"), f"`{first}` is none of the choices")
-            kind = "text" if text else "choice"
-            return Param(name, kind, value=_frozen(first), choices=tuple(_frozen(c) for c in choices), span=span)
-        compiler = Compiler(block, self.faults)
-        refs: set[str] = set()
-        if isinstance(raw, str) and raw.startswith("$"):
-            source = self.file.params.get(raw[1:])
-            if source is None:
-                near = did_you_mean(raw[1:], self.file.params)
-                self.faults.error(
-                    "name/unknown",
-                    span,
-                    f"the file has no param `{raw[1:]}`",
-                    hint=f"did you mean `${near}`?" if near else None,
-                )
-                return Param(name, "expr", value=0, span=span)
-            _, passed = compiler.text(raw, container, name, refs)
-            return Param(name, source.kind, default=passed, names=frozenset(refs), choices=source.choices, span=span)
-        if isinstance(raw, YMap) and "op" in raw:
-            if not self.file.libraries and not self.file.blocks and not self.second:
-                return Param(name, "op", span=span)
-            const, value = (True, None) if not self.second else compiler.opref(raw, container, name, refs)
-            return Param(
-                name,
-                "op",
-                value=value if const else None,
-                default=None if const else value,
-                names=frozenset(refs),
-                span=span,
-            )
-        const, value = compiler.evaluator(raw, container, name, refs)
-        kind = "table" if isinstance(raw, YMap) else "expr"
-        if const:
-            return Param(name, kind, value=value, span=span)
-        return Param(name, kind, default=value, names=frozenset(refs), span=span)
-
-    second = False
-
-    def let(self, raw: Any, container: YMap, block: Block) -> tuple[Local, ...]:
-        """A ``let:`` mapping."""
-        found: list[Local] = []
-        if not isinstance(raw, YMap):
-            self.faults.error("let/form", span_of(container, "let"), "`let` is a mapping from names to expressions")
-            return ()
-        compiler = Compiler(block, self.faults)
-        for name, value in raw.items():
-            why = bad_name(name)
-            if why:
-                self.faults.error("name/invalid", span_of(raw, name, key=True), f"`{name}` can't name a local: {why}")
-                continue
-            if name in block.params or (block.root and name in self.file.params):
-                self.faults.error("name/taken", span_of(raw, name, key=True), f"`{name}` is a param already")
-            refs: set[str] = set()
-            const, fn = compiler.evaluator(value, raw, name, refs)
-            tree = NamesOnly(frozenset(refs))
-            found.append(Local(name, tree, Constant(fn) if const else fn, span_of(raw, name)))  # type: ignore[arg-type]
-        return tuple(found)
-
-    def requires(self, raw: Any, container: YMap, block: Block) -> tuple[Local, ...]:
-        """A ``requires:`` list."""
-        found: list[Local] = []
-        if not isinstance(raw, YList):
-            self.faults.error("requires/form", span_of(container, "requires"), "`requires` is a list of `{that, why}`")
-            return ()
-        compiler = Compiler(block, self.faults)
-        for k, item in enumerate(raw):
-            if not isinstance(item, YMap) or "that" not in item or not isinstance(item.get("why"), str):
-                self.faults.error("requires/form", span_of(raw, k), "an entry is `{that: condition, why: text}`")
-                continue
-            for key in item:
-                if key not in ("that", "why", "warn"):
-                    self.faults.error("key/unknown", span_of(item, key, key=True), f"`requires` has no key `{key}`")
-            tree = compiler.expr(item["that"], item, "that")
-            if tree is None:
-                continue
-            parts = tree.values if isinstance(tree, BoolOp) and tree.op == "and" else (tree,)
-            at, warn = span_of(item, "that"), bool(item.get("warn", False))
-            found += [Local("", part, Computed(part, item, "that"), at, item["why"], warn) for part in parts]
-        return tuple(found)
-
-    def inputs(self, raw: Any, container: YMap, block: Block) -> dict[str, Input]:
-        """An ``inputs:`` mapping."""
-        found: dict[str, Input] = {}
-        if not isinstance(raw, YMap):
-            self.faults.error("inputs/form", span_of(container, "inputs"), "`inputs` is a mapping from names to shapes")
-            return found
-        compiler = Compiler(block, self.faults)
-        for name, value in raw.items():
-            why = bad_name(name)
-            if why:
-                self.faults.error("name/invalid", span_of(raw, name, key=True), f"`{name}` can't name an input: {why}")
-                continue
-            if name in block.params:
-                self.faults.error("name/taken", span_of(raw, name, key=True), f"`{name}` is a param already")
-            dtype, optional, when, example, length, is_list = "float", False, None, None, None, False
-            shape, where, key = value, raw, name
-            called: str | None = None
-            each: list[tuple[str, Any]] = []
-            if isinstance(value, YMap):
-                if self.file.closed and isinstance(value.get("name"), str):
-                    called = value["name"]
-                for k in value:
-                    if k not in INPUT_KEYS and not (k == "name" and called is not None):
-                        compiler.unknown_key(value, k, INPUT_KEYS, "an input")
-                is_list = "list" in value
-                key = "list" if is_list else "shape"
-                if key not in value:
-                    self.faults.error("input/form", span_of(raw, name), "an input says its `shape` (or `list`)")
-                    continue
-                shape, where = value[key], value
-                dtype = value.get("dtype", "float")
-                optional = value.get("optional", False) is True
-                if "when" in value:
-                    when = compiler.expr(value["when"], value, "when")
-                if "len" in value:
-                    length = compiler.expr(value["len"], value, "len")
-                if isinstance(value.get("each"), YMap):
-                    for k, v in value["each"].items():
-                        const, fn = compiler.evaluator(v, value["each"], k, set())
-                        each.append((str(k), Constant(fn) if const else fn))
-                if "at" in value:
-                    example = _example(compiler, value, "at")
-                from archgraph.ir.types import DTYPE_BYTES
-
-                if dtype not in DTYPE_BYTES:
-                    near = did_you_mean(str(dtype), DTYPE_BYTES)
-                    self.faults.error(
-                        "input/dtype",
-                        span_of(value, "dtype"),
-                        f"there is no dtype `{dtype}`",
-                        expected=", ".join(DTYPE_BYTES),
-                        hint=f"did you mean `{near}`?" if near else None,
-                    )
-                    dtype = "float"
-            pattern = compiler.pattern(shape, where, key)
-            if pattern is None:
-                continue
-            found[str(name)] = Input(
-                str(name),
-                pattern,
-                called=called,
-                dtype=dtype,
-                is_list=is_list,
-                length=length,
-                each=tuple(each),
-                optional=optional,
-                when=when,
-                example=example,
-                span=span_of(raw, name),
-            )
-        return found
-
-
-def _example(compiler: Compiler, container: Any, key: Any) -> tuple[Any, ...] | None:
-    """Sizes, or lists of them for the elements of a list input; a size is a number or an expression over params."""
-    raw = container[key]
-    if not isinstance(raw, list):
-        return None
-    sizes: list[Any] = []
-    for k, v in enumerate(raw):
-        if isinstance(v, list):
-            sizes.append(_example(compiler, raw, k))
-        else:
-            sizes.append(compiler.evaluator(v, raw, k, set())[1])
-    return tuple(sizes)
-
 
 def _hold_ops(params: Any) -> bool:
     """Whether a default names a block or another param, which the first pass did not know."""
@@ -515,136 +300,6 @@ def _hold_ops(params: Any) -> bool:
     )
 
 
-def _frozen(value: Any) -> Any:
-    return tuple(_frozen(v) for v in value) if isinstance(value, list) else value
-
-
 def _stem(path: str) -> str:
     base = path.replace("\\", "/").rsplit("/", 1)[-1]
     return base.rsplit(".", 1)[0].replace("-", "_")
-
-
-def check_read(block: Block, raw: YMap, faults: Collector) -> None:
-    """A value that nobody reads is a mistake, unless it is marked ``unused``."""
-    plan = block.plan
-    assert plan is not None
-    _check_items(
-        plan.items, plan.outputs is None, frozenset().union(*(o.ref.refs for o in plan.outputs or ())), raw, faults
-    )
-
-
-def check_sources(block: Block, raw: YMap, faults: Collector) -> None:
-    """A node without ``in`` takes the value above, and must mean it where that is a parameter or the like."""
-    assert block.plan is not None
-    items = block.plan.items
-    for (above, plan), (name, below) in pairwise(items):
-        if plan.is_source and _reads_above(below) and name in raw:
-            faults.error(
-                "in/source",
-                span_of(raw, name, key=True),
-                f"`{name}` does not say what it takes, and `{above}` above takes nothing itself",
-                hint=f"say `in: {above}`, or `in:` the value that you mean",
-            )
-
-
-def _reads_above(plan: NodePlan) -> bool:
-    """`takes_above`, looked at closely: a choice takes the value above if one of its cases does."""
-    if isinstance(plan, SwitchPlan):
-        return plan.given is None and any(map(_reads_above, plan.cases.values()))
-    if isinstance(plan, FormulaPlan):
-        return plan.given is None and "it" in plan.refs
-    if isinstance(plan, ValuePlan):
-        return False
-    if isinstance(plan, OpPlan) and isinstance(plan.target, Block):
-        inputs = plan.target.inputs
-        if not inputs or (plan.kwinputs is not None and next(iter(inputs)) in plan.kwinputs):
-            return False
-    return not isinstance(plan, (SharePlan, ListPlan)) and takes_above(plan)
-
-
-def _check_items(
-    items: list[tuple[str, NodePlan]], last_is_read: bool, read_outside: frozenset[str], raw: YMap, faults: Collector
-) -> None:
-    for k, (name, plan) in enumerate(items):
-        if "unused" in plan.flags or name == "_":
-            continue
-        later = items[k + 1 :]
-        if not later and last_is_read:
-            continue
-        if name in read_outside or any(name in p.refs for _, p in later):
-            continue
-        named = set(plan.names or ())
-        if (named and any(named & p.refs for _, p in later)) or named & read_outside:
-            continue
-        if later and takes_above(later[0][1]):
-            continue
-        if isinstance(plan, GroupPlan) and _inner_read(plan, later, read_outside):
-            continue
-        inner = _inner_names(plan)
-        if inner and (inner & read_outside or any(inner & p.refs for _, p in later)):
-            continue
-        key = name if name in raw else int(name) if name.isdecimal() else None
-        if key in raw:
-            faults.error(
-                "value/unread",
-                span_of(raw, key, key=True),
-                f"nobody reads `{name}`",
-                hint="take it out, name it in `outputs`, or mark it `unused: true`",
-            )
-
-
-def _inner_names(plan: Any) -> set[str]:
-    """Names that a group, chain or residual puts into the block's namespace."""
-    from archgraph.spec.plan_forms import ChainPlan, ResidualPlan
-
-    found: set[str] = set(plan.names or ())
-    if isinstance(plan, ChainPlan):
-        for label, p in plan.items:
-            if label is not None:
-                found.add(label)
-            found |= _inner_names(p)
-    elif isinstance(plan, GroupPlan):
-        for label, p in plan.body.items:
-            found.add(label)
-            found |= _inner_names(p)
-    elif isinstance(plan, ResidualPlan):
-        found |= _inner_names(plan.branch)
-        if plan.shortcut is not None:
-            found |= _inner_names(plan.shortcut)
-    elif isinstance(plan, SwitchPlan):
-        for p in plan.cases.values():
-            found |= _inner_names(p)
-    return found
-
-
-def _inner_read(plan: GroupPlan, later: list[tuple[str, NodePlan]], outside: frozenset[str]) -> bool:
-    names = {n for n, _ in plan.body.items}
-    return bool(names & outside) or any(names & p.refs for _, p in later)
-
-
-def takes_above(plan: NodePlan) -> bool:
-    """Whether a node reads the value above it without naming it."""
-    from archgraph.spec.plan_forms import ChainPlan
-
-    if isinstance(plan, ChainPlan):
-        return bool(plan.items) and takes_above(plan.items[0][1])
-    if plan.wraps:
-        return getattr(plan, "given", None) is None
-    if "it" in plan.refs:
-        return True
-    if isinstance(plan, OpPlan):
-        if plan.inputs is not None:
-            inline = [getattr(p, "inline", None) for p in plan.inputs]
-            return any(takes_above(p) for p in inline if p is not None)
-        if plan.kwinputs is not None:
-            return isinstance(plan.target, Block)
-        return not plan.is_source
-    if isinstance(plan, FormulaPlan):
-        return plan.given is None and ("it" in plan.refs or plan.condition is not None)
-    if isinstance(plan, LoopPlan):
-        return plan.given is None and takes_above(plan.body)
-    return not plan.explicit
-
-
-Reader = Callable[[str], "str"]
-__all__ = ["SECTIONS", "VERSION", "Expr", "Parser"]

@@ -20,7 +20,8 @@ from archgraph.ops.base import Attribute, Op, all_ops
 from archgraph.ops.kinds import DTYPE, INIT, INT
 from archgraph.spec.model import PARAM_TYPES
 from archgraph.spec.node_words import FORM_KEYS, FORMS, META
-from archgraph.spec.parse import BLOCK_KEYS, INPUT_KEYS, SECTIONS, VERSION
+from archgraph.spec.parse import BLOCK_KEYS, SECTIONS, VERSION
+from archgraph.spec.parse_declarations import INPUT_KEYS
 from archgraph.spec.scan import SCAN_KEYS
 
 __all__ = ["INTERNAL", "schema_text", "spec_schema"]

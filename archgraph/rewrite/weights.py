@@ -12,7 +12,7 @@ from archgraph.ops.base import Weight
 from archgraph.ops.binding import own_weights
 from archgraph.ops.higher import Regional
 from archgraph.spec.frame import Frame, Session
-from archgraph.spec.loops import read_inputs
+from archgraph.spec.plan_region import read_inputs
 from archgraph.spec.values import Record, Ref
 
 if TYPE_CHECKING:

@@ -16,13 +16,14 @@ from archgraph.spec.evaluators import (
     LoopSource,
 )
 from archgraph.spec.expr import Expr, UnknownName
-from archgraph.spec.loops import LoopPlan, RegionPlan
+from archgraph.spec.loops import LoopPlan
 from archgraph.spec.names import bad_name
 from archgraph.spec.node_words import FORMS
 from archgraph.spec.plan import GraphPlan, NodePlan
 from archgraph.spec.plan_forms import ChainPlan, FormulaPlan, GroupPlan, ListPlan, ResidualPlan, SwitchPlan, ValuePlan
 from archgraph.spec.plan_op import OpPlan
 from archgraph.spec.plan_refs import RefPlan
+from archgraph.spec.plan_region import RegionPlan
 from archgraph.spec.plan_share import SharePlan
 from archgraph.spec.yaml import YList, YMap, span_of
 

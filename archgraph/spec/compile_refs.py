@@ -8,13 +8,13 @@ from archgraph.spec.compile_slots import Slots
 from archgraph.spec.evaluators import (
     Computed,
 )
-from archgraph.spec.loops import RegionPlan
 from archgraph.spec.names import node_name
 from archgraph.spec.node_words import FORMS
 from archgraph.spec.plan import NodePlan, OutputPlan
 from archgraph.spec.plan_forms import GroupPlan
 from archgraph.spec.plan_op import OpPlan
 from archgraph.spec.plan_refs import RefPlan
+from archgraph.spec.plan_region import RegionPlan
 from archgraph.spec.yaml import YList, YMap, span_of
 
 

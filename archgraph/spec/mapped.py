@@ -19,10 +19,10 @@ from archgraph.ops.transform.gradient import gradient
 from archgraph.ops.transform.weights import weights_as_inputs
 from archgraph.spec.explain import show_value
 from archgraph.spec.frame import Frame
-from archgraph.spec.loops import read_inputs
 from archgraph.spec.plan import GraphPlan, NodePlan
 from archgraph.spec.plan_op import OpPlan
 from archgraph.spec.plan_refs import RefPlan
+from archgraph.spec.plan_region import read_inputs
 from archgraph.spec.regions import Captured
 from archgraph.spec.values import UNKNOWN, Record, Ref, Turns, Weights, flatten, holds_unknown, rebuild, template
 from archgraph.spec.weights import late_as_is

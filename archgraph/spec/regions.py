@@ -155,7 +155,7 @@ class TrainingPlan(NodePlan):
 
     def _inline(self, inner: Frame, first: Any, name: str) -> Any:
         """The value of a region that is run in this frame, so that its names can be read."""
-        from archgraph.spec.loops import RegionPlan
+        from archgraph.spec.plan_region import RegionPlan
 
         if not isinstance(self.train_case, RegionPlan):  # a group's names are those of the frame already
             return self.train_case.evaluate(inner, first, name)

@@ -22,6 +22,7 @@ from archgraph.cli import (
     parity,
     report,
     rewrite,
+    schema,
     search,
     specs,
     verify,
@@ -88,6 +89,7 @@ for command in (
     ops.ops,
     parity.parity,
     specs.specs,
+    schema.schema,
     verify.verify,
 ):
     app.command()(command)

@@ -12,10 +12,11 @@ import archgraph
 from archgraph.spec.spec_files import shipped
 from tests.cli.running import run, run_alone
 from tests.report.small import MACS, PARAMS, TINY
+from tests.shared_files import CHECKOUT
 
 COMMANDS = [
-    *("build", "check", "diff", "draw", "dump", "find", "ops", "parity"),
-    *("report", "rewrite", "rules", "specs", "verify"),
+    *("build", "check", "compare", "diff", "draw", "dump", "find", "ops", "parity"),
+    *("report", "rewrite", "rules", "schema", "specs", "verify"),
 ]
 
 
@@ -136,6 +137,11 @@ def test_verify(tiny: Path) -> None:
     assert (claim["ok"], claim["checks"][0]["ours"]) == (False, PARAMS)
     tiny.write_text(f"{TINY}claims: [{{parms: 7}}]\n")
     assert "claims/key" in run("verify", tiny).stderr
+
+
+def test_schema_is_that_of_the_checkout() -> None:
+    for flags, name in (((), "spec.json"), (("--rules",), "rule.json")):
+        assert run("schema", *flags).stdout == (CHECKOUT / "schema" / name).read_text(encoding="utf-8")
 
 
 def test_specs_lists_what_is_shipped() -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from archgraph.ir.diagnostics import SpecError
     from archgraph.lower.build import build
     from archgraph.report.check import check
+    from archgraph.report.law import law
     from archgraph.report.report import report
     from archgraph.report.verify import verify
     from archgraph.rewrite.api import find, rewrite
@@ -32,6 +33,7 @@ __all__ = [
     "cost_function",
     "dump",
     "find",
+    "law",
     "load",
     "load_rule",
     "loads",
@@ -47,6 +49,7 @@ _HOMES = {
     "cost_function": "archgraph.analysis.function",
     "dump": "archgraph.spec.dump",
     "find": "archgraph.rewrite.api",
+    "law": "archgraph.report.law",
     "load": "archgraph.spec.load",
     "load_rule": "archgraph.rewrite.rule",
     "loads": "archgraph.spec.load",

@@ -134,6 +134,7 @@ def sections() -> str:
         ("Forms", "Nodes that are no ops say what they are by one of these; the rest belongs to them.", schemas._FORMS),
         ("A scan", "`op: scan` walks an axis and carries values along.", schemas._SCAN),
         ("A claim", "An entry of `claims`.", schemas._CLAIM),
+        ("What a claim by formula is over", "An entry of its `of`.", schemas._SUBJECT),
         ("A reference", "An entry of `reference`, see [its page](reference-section.md).", schemas._REFERENCE),
     ]
     for title, text, table in tables:

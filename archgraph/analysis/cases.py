@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from archgraph.analysis.symbolic import close, open_graph
 from archgraph.ir.diagnostics import SpecError
-from archgraph.ir.dim import Cond, SymbolicTruth, decider
+from archgraph.ir.dim import Cond, Num, SymbolicTruth, decider, evaluate
 from archgraph.ir.graph import Graph
 from archgraph.spec.frame import Session
 from archgraph.spec.load import Spec
@@ -83,8 +83,8 @@ class Cases:
     Parameters
     ----------
     spec : Spec
-    names : iterable of str
-        What stands open, as for `archgraph.analysis.symbolic.open_graph`.
+    names : iterable of str, or mapping from them to expressions
+        What stands open, as for `archgraph.analysis.symbolic.open_graph`; points give the symbols of expressions.
     graph : str, optional
     at : mapping, optional
     change : callable, optional
@@ -94,13 +94,14 @@ class Cases:
     def __init__(
         self,
         spec: Spec,
-        names: Iterable[str],
+        names: Iterable[str] | Mapping[str, Num],
         graph: str | None = None,
         at: Mapping[str, Any] | None = None,
         change: Callable[[Graph], Graph] | None = None,
     ) -> None:
         self.spec = spec
         self.names = tuple(names)
+        self.terms: Mapping[str, Num] = names if isinstance(names, Mapping) else {}
         self.graph = graph
         self.sizes = at
         self.change = change
@@ -110,7 +111,8 @@ class Cases:
 
     def opened_at(self, point: Point) -> tuple[Spec, dict[str, Any]]:
         """The spec and the shapes with numbers in place of symbols."""
-        return close(self.spec, self.names, self.graph, self.sizes, point)
+        values = {name: evaluate(x, point) for name, x in self.terms.items()} or point
+        return close(self.spec, self.names, self.graph, self.sizes, values)
 
     def at(self, point: Point) -> Case:
         """The case at a point, which gives every symbol its value.
@@ -128,7 +130,7 @@ class Cases:
         try:
             # what is memoised under other assumptions must not be met
             own = Spec(self.spec.file, self.spec.variant, self.spec.settings, Session())
-            graph, self.opened = open_graph(own, self.names, self.graph, self.sizes)
+            graph, self.opened = open_graph(own, self.terms or self.names, self.graph, self.sizes)
             if self.change is not None:
                 graph = self.change(graph)
             case = Case(decide.assumed, graph)

@@ -41,7 +41,7 @@ def crossings(difference: Num, name: str, low: int, high: int) -> tuple[list[Cro
     """
     if symbols(difference) - {name}:
         raise Unsolvable(f"it depends on {', '.join(sorted(symbols(difference) - {name}))} as well")
-    modulus = _modulus(difference, name)
+    modulus = modulus_of(difference, name)
     if modulus > MAX_MODULUS:
         raise Unsolvable(f"floors repeat after {modulus} steps, more than {MAX_MODULUS}")
 
@@ -53,12 +53,10 @@ def crossings(difference: Num, name: str, low: int, high: int) -> tuple[list[Cro
     for pieces in _pieces(difference, name):
         for r in range(modulus):
             # n = modulus·t + r, t ≥ 1, so that a minimum or maximum is one of its arguments, each a polynomial in t
-            polynomial = _polynomial(substitute(pieces, {name: modulus * sym(name) + (r - modulus)}), name)
-            polynomials.setdefault(tuple(polynomial), []).append(r - modulus)
-    for coefficients, offsets in polynomials.items():
-        for left, right in isolate(
-            coefficients, Fraction(low - modulus, modulus), Fraction(high + 2 * modulus, modulus)
-        ):
+            coefficients = polynomial(substitute(pieces, {name: modulus * sym(name) + (r - modulus)}), name)
+            polynomials.setdefault(tuple(coefficients), []).append(r - modulus)
+    for each, offsets in polynomials.items():
+        for left, right in isolate(each, Fraction(low - modulus, modulus), Fraction(high + 2 * modulus, modulus)):
             for offset in offsets:
                 start = modulus * (left.numerator // left.denominator) + offset
                 stop = modulus * (-(-right.numerator // right.denominator)) + offset
@@ -82,7 +80,7 @@ def _sign(x: int) -> int:
     return (x > 0) - (x < 0)
 
 
-def _modulus(x: Num, name: str) -> int:
+def modulus_of(x: Num, name: str) -> int:
     """The common multiple of all divisors, nested ones multiplied."""
     found = 1
     for mono in terms(x):
@@ -91,7 +89,7 @@ def _modulus(x: Num, name: str) -> int:
                 continue
             if atom.kind == "log2":
                 raise Unsolvable(f"{atom.name} is no polynomial")
-            inner = lcm(*(_modulus(arg, name) for arg in atom.args))
+            inner = lcm(*(modulus_of(arg, name) for arg in atom.args))
             if atom.kind == "floordiv":
                 divisor = atom.args[1]
                 if not isinstance(divisor, int):
@@ -127,7 +125,7 @@ def _replaced(x: Num, atom: Atom, value: Num) -> Num:
     return total
 
 
-def _polynomial(x: Num, name: str) -> list[Fraction]:
+def polynomial(x: Num, name: str) -> list[Fraction]:
     """Coefficients by power; the floors of ``n = modulus·t + r`` have become polynomials in ``t``."""
     found: dict[int, int] = {}
     for mono, c in terms(x).items():

@@ -42,7 +42,10 @@ def open_names(spec: Spec, graph: str | None = None) -> dict[str, str]:
 
 
 def open_graph(
-    spec: Spec, names: Iterable[str], graph: str | None = None, at: Mapping[str, Any] | None = None
+    spec: Spec,
+    names: Iterable[str] | Mapping[str, Num],
+    graph: str | None = None,
+    at: Mapping[str, Any] | None = None,
 ) -> tuple[Graph, Spec]:
     """The typed graph with the named hyperparameters and sizes as symbols, and the spec with its settings.
 
@@ -52,6 +55,7 @@ def open_graph(
     names : iterable of str
         Integer hyperparameters; lists of integers, whose entries become the symbols ``depths.0``, ``depths.1`` …;
         single entries; sizes in the patterns of the inputs; ``B``, ``C``, ``H``, ``W`` (maps) and ``N`` (sequences).
+        A mapping gives them expressions in place of symbols of their own: ``{"H": sym("t"), "W": 2 * sym("t")}``.
     graph : str, optional
         Which graph, where there are several.
     at : mapping, optional
@@ -62,7 +66,8 @@ def open_graph(
     SpecError
         For unknown names, and where elaboration needs the value of one.
     """
-    spec, shapes = _put(spec, tuple(names), graph, at, sym)
+    value = names.__getitem__ if isinstance(names, Mapping) else sym
+    spec, shapes = _put(spec, tuple(names), graph, at, value)
     return spec.graph(graph, shapes), spec
 
 

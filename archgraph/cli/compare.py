@@ -14,7 +14,7 @@ _SPECS = "Specs as for `report`; `vit:tiny+softmax_to_linear` is a spec under re
 def compare(
     specs: Annotated[list[str], typer.Argument(metavar="SPEC…", help=_SPECS)],
     over: Annotated[str, typer.Option("--over", metavar="NAME=LOW:HIGH", help="A size or whole-number parameter.")],
-    cost: Annotated[str, typer.Option("--cost", help="macs, flops, params or activation_bytes.")] = "macs",
+    cost: Annotated[str, typer.Option("--cost", help="macs, flops, params, activation_bytes …")] = "macs",
     settings: Settings = None,
     at: At = None,
     graph: GraphName = None,

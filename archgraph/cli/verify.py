@@ -10,20 +10,20 @@ from archgraph.cli.options import AnySpecs, Json, Plugins
 def verify(specs: AnySpecs = None, plugins: Plugins = None, json: Json = False) -> None:
     """Put every number that a spec claims beside ours: exact, to the digits printed, or within its tolerance.
 
-    Exit code 1 where one differs and no reason is recorded.
+    Without arguments also the papers' claims that compare specs (alone: `archgraph verify headlines`). Variants without
+    a claim are listed as unclaimed. Exit code 1 where one differs and no reason is recorded.
 
-    Example:  archgraph verify vit hornet
+    Example:  archgraph verify vit hornet headlines
     """
     from archgraph.cli.console import console, print_faults, print_json, progress
     from archgraph.cli.loading import use_plugins
     from archgraph.ir.diagnostics import Diagnostic, SpecError
-    from archgraph.report.check import spec_files
-    from archgraph.report.verify import Verified, verify_file
+    from archgraph.report.verify import Verified, verified_files, verify_file
 
     use_plugins(plugins)
     found: list[Verified] = []
     unreadable: list[Diagnostic] = []
-    with progress(spec_files(*(specs or [])), "verifying") as files:
+    with progress(verified_files(*(specs or [])), "verifying") as files:
         for path in files:
             try:
                 found += verify_file(path)

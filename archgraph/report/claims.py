@@ -6,6 +6,7 @@
 Exact integers must be met exactly, ``printed`` figures to the last digit printed or within ``tolerance`` (a fraction).
 ``convention: macs`` says that the source calls multiply-accumulates FLOPs, ``units: binary`` that its M is 2²⁰.
 A claim that our number contradicts for a known reason says ``agrees: false`` and the reason in ``note``.
+One that compares configurations, or is open, says so in words; see `archgraph.report.formulas`.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from archgraph.ir.diagnostics import Collector, Span, did_you_mean
 from archgraph.ops.kinds import show
 from archgraph.spec.model import SpecFile
 from archgraph.spec.yaml import YList, YMap, span_of
+
+if TYPE_CHECKING:
+    from archgraph.report.formulas import Formula
 
 #: What can be claimed.
 FIGURES: Final = ("params", "buffers", "macs", "flops")
@@ -28,7 +32,14 @@ _KEYS: Final = (
     "variant", "graph", "set", "at", *FIGURES, "printed", "convention", "units", "tolerance", "agrees", "source",
     "note",
 )  # fmt: skip
+#: What a claim that compares configurations, or an open one, may say.
+FORMULA_KEYS: Final = (
+    "claim", "paper", "of", "formula", "exact", "printed", "units", "tolerance", "agrees", "source", "note", "open",
+)  # fmt: skip
 _PRINTED: Final = re.compile(r"(?P<digits>\d+(?:\.(?P<places>\d+))?) ?(?P<prefix>[kKMGBTP]?)")
+_VALUE: Final = re.compile(
+    r"(?P<digits>-?\d+(?:\.(?P<places>\d+))?)(?:[eE](?P<power>[+-]?\d{1,3}))? ?(?P<prefix>[kKMGBTP%]?)"
+)
 _EMPTY: Final = YMap()
 _POWERS: Final = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "B": 3, "T": 4, "P": 5}
 
@@ -57,14 +68,29 @@ class Figure:
     value: Decimal
     slack: Decimal
 
-    def holds(self, ours: int) -> bool:
+    def holds(self, ours: int | float) -> bool:
         """Whether our number meets the claim."""
         return abs(Decimal(ours) - self.value) <= self.slack
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a source says about one configuration. ``agrees`` is False for a recorded disagreement."""
+    """What a source says about one configuration, or about several by a formula.
+
+    Attributes
+    ----------
+    variant, graph, settings, at
+        The configuration.
+    figures : tuple of Figure
+        For a formula the one that its value is to be; empty for an open claim.
+    agrees : bool
+        False for a recorded disagreement.
+    text, paper : str
+        What is claimed in words, and by which paper.
+    formula : Formula or None
+    open : str
+        Why it can't be checked yet.
+    """
 
     variant: str | None
     graph: str | None
@@ -75,6 +101,10 @@ class Claim:
     source: str = ""
     note: str = ""
     span: Span | None = field(default=None, compare=False)
+    text: str = ""
+    paper: str = ""
+    formula: Formula | None = None
+    open: str = ""
 
 
 def claims_of(file: SpecFile, faults: Collector) -> tuple[Claim, ...]:
@@ -107,25 +137,14 @@ class _Reader:
             self.faults.error("claims/form", self.span, "a claim is a mapping", expected=_EXPECTED)
             return None
         before = len(self.faults)
-        for key in tree:
-            if key not in _KEYS:
-                near = did_you_mean(str(key), _KEYS)
-                self.faults.error(
-                    "claims/key",
-                    span_of(tree, key, key=True),
-                    f"a claim has no `{key}`",
-                    expected=", ".join(_KEYS),
-                    hint=f"did you mean `{near}`?" if near else None,
-                )
+        if any(key in tree for key in ("formula", "open", "of")):
+            return self._compared()
+        self._check_keys(_KEYS)
         variant = self._known("variant", self.file.variants)
         graph = self._known("graph", self.file.graphs)
         settings = self._mapping("set", self.file.params, "param")
         at = self._mapping("at", None, "input")
-        agrees = tree.get("agrees", True)
-        if not isinstance(agrees, bool):
-            self._wrong("agrees", "true or false")
-        elif not agrees and not tree.get("note"):
-            self._wrong("agrees", "a `note` that says why")
+        agrees = self._agrees()
         figures = (*self._exact(), *self._printed())
         if len(self.faults) == before and not figures:
             self.faults.error("claims/empty", self.span, "a claim states a number", expected=", ".join(FIGURES))
@@ -142,6 +161,99 @@ class _Reader:
             note=str(tree.get("note", "")),
             span=self.span,
         )
+
+    def _check_keys(self, known: tuple[str, ...]) -> None:
+        for key in self.tree:
+            if key not in known:
+                near = did_you_mean(str(key), known)
+                self.faults.error(
+                    "claims/key",
+                    span_of(self.tree, key, key=True),
+                    f"a claim has no `{key}`",
+                    expected=", ".join(known),
+                    hint=f"did you mean `{near}`?" if near else None,
+                )
+
+    def _agrees(self) -> bool:
+        agrees = self.tree.get("agrees", True)
+        if not isinstance(agrees, bool):
+            self._wrong("agrees", "true or false")
+        elif not agrees and not self.tree.get("note"):
+            self._wrong("agrees", "a `note` that says why")
+        return agrees is not False
+
+    def _compared(self) -> Claim | None:
+        """A claim over several configurations, or an open one."""
+        tree, before = self.tree, len(self.faults)
+        self._check_keys(FORMULA_KEYS)
+        for key in ("claim", "paper", "open", "source", "note"):
+            if key in tree and not isinstance(tree[key], str):
+                self._wrong(key, "a text")
+        if not tree.get("claim"):
+            self.faults.error("claims/claim", self.span, "`claim` says in words what is claimed")
+        agrees = self._agrees()
+        formula: Formula | None = None
+        figures: tuple[Figure, ...] = ()
+        if "open" in tree:
+            for key in ("of", "formula", "exact", "printed"):
+                if key in tree:
+                    self.faults.error("claims/open", span_of(tree, key, key=True), f"an open claim has no `{key}`")
+        elif "formula" not in tree:
+            self.faults.error("claims/formula", self.span, "`of` comes with a `formula` over its names")
+        else:
+            from archgraph.report.formulas import read_formula  # with the analyses behind it; few claims need them
+
+            formula = read_formula(self.file, tree, self.faults)
+            figures = (self._value(),)
+        if len(self.faults) > before:
+            return None
+        return Claim(
+            variant=None,
+            graph=None,
+            settings={},
+            at={},
+            figures=figures,
+            agrees=agrees,
+            source=str(tree.get("source", "")),
+            note=str(tree.get("note", "")),
+            span=self.span,
+            text=str(tree["claim"]),
+            paper=str(tree.get("paper", self.file.name)),
+            formula=formula,
+            open=str(tree.get("open", "")),
+        )
+
+    def _value(self) -> Figure:
+        """What a formula is to be: exact, printed, or true."""
+        tree, text = self.tree, str(self.tree["formula"])
+        if "exact" in tree and "printed" in tree:
+            self._wrong("printed", "`exact` or `printed`, not both")
+        exact = tree.get("exact")
+        if "exact" in tree:
+            if not isinstance(exact, int) or isinstance(exact, bool):
+                self._wrong("exact", "a whole number; rounded ones stand under `printed`")
+                exact = 0
+            return Figure(text, "formula", f"{exact:,}", Decimal(exact), Decimal(0))
+        units, tolerance = self._units(), self._tolerance()
+        if "printed" not in tree:
+            return Figure(text, "formula", "true", Decimal(1), Decimal(0))
+        printed = tree["printed"]
+        match = _VALUE.fullmatch(str(printed).strip()) if isinstance(printed, (str, int, float)) else None
+        if match is None or isinstance(printed, bool):
+            self._wrong("printed", "a figure of the formula, as 80, 13%, 0.47M or 4.7e-4G")
+            return Figure(text, "formula", "", Decimal(0), Decimal(0))
+        prefix = match["prefix"]
+        unit = Decimal("0.01") if prefix == "%" else Decimal(1024 if units == "binary" else 1000) ** _POWERS[prefix]
+        unit *= Decimal(10) ** int(match["power"] or 0)
+        number = Decimal(match["digits"]) * unit
+        slack = unit / 10 ** len(match["places"] or "") / 2 if tolerance is None else abs(number) * tolerance
+        return Figure(text, "formula", str(printed), number, slack)
+
+    def _units(self) -> str:
+        units = self.tree.get("units", "decimal")
+        if units not in ("decimal", "binary"):
+            self._wrong("units", "decimal (M is 10⁶) or binary (M is 2²⁰)")
+        return str(units)
 
     def _wrong(self, key: str, expected: str) -> None:
         shown = show(self.tree[key])
@@ -208,9 +320,7 @@ class _Reader:
         convention = tree.get("convention")
         if convention not in (None, "macs", "flops"):
             self._wrong("convention", "macs or flops: what the source calls FLOPs")
-        units = tree.get("units", "decimal")
-        if units not in ("decimal", "binary"):
-            self._wrong("units", "decimal (M is 10⁶) or binary (M is 2²⁰)")
+        units = self._units()
         tolerance = self._tolerance()
         found = []
         for name, value in printed.items():

@@ -11,6 +11,7 @@ from archgraph.analysis.cases import Case, Cases
 from archgraph.analysis.conditions import guards
 from archgraph.analysis.cost import peaks, totals
 from archgraph.analysis.crossing import Crossing, Unsolvable, crossings
+from archgraph.analysis.expected import expected
 from archgraph.analysis.growth import growth
 from archgraph.ir.diagnostics import Diagnostic, SpecError
 from archgraph.ir.dim import Num, UnknownDegree, degree, dmax, evaluate, pretty
@@ -21,13 +22,15 @@ from archgraph.spec.load import Spec
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
-COSTS: Final = ("macs", "flops", "params", "activation_bytes")
+COSTS: Final = ("macs", "flops", "params", "buffers", "expected_macs", "activation_bytes", "saved_bytes")
 _SCANNED: Final = 1 << 17  # integers that are looked at one by one where a difference is not solved
 
 
 def cost_forms(graph: Graph, cost: str) -> tuple[Num, ...]:
     """A cost of a graph: one closed form, or several of which the greatest counts."""
-    return peaks(graph) or (0,) if cost == "activation_bytes" else (getattr(totals(graph), cost),)
+    if cost == "activation_bytes":
+        return peaks(graph) or (0,)
+    return (expected(graph).macs if cost == "expected_macs" else getattr(totals(graph), cost),)
 
 
 class Curve:
@@ -274,11 +277,6 @@ def curve(
 ) -> Curve:
     """The curve of a spec, under rewrite rules where some are named."""
 
-    def change(typed: Graph) -> Graph:
-        from archgraph.rewrite.api import rewrite
+    from archgraph.report.law import rewriting
 
-        for rule in rules:
-            typed = rewrite(typed, rule).after
-        return typed
-
-    return Curve("+".join((spec.label, *rules)), Cases(spec, [name], graph, at, change if rules else None), cost)
+    return Curve("+".join((spec.label, *rules)), Cases(spec, [name], graph, at, rewriting(rules)), cost)

@@ -20,8 +20,10 @@ def human_bytes(n: Num) -> str:
     return _scaled(n, 1024, _BINARY) if isinstance(n, int) else f"{pretty(n)} bytes"
 
 
-def exact(n: Num) -> str:
-    """Every digit, in groups of three; a closed form where it is symbolic."""
+def exact(n: Num | float) -> str:
+    """Every digit, in groups of three; six of a fraction; a closed form where it is symbolic."""
+    if isinstance(n, (bool, float)):
+        return str(n).lower() if isinstance(n, bool) else f"{n:.6g}"
     return f"{n:,}" if isinstance(n, int) else pretty(n)
 
 

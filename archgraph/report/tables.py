@@ -15,34 +15,44 @@ from rich.table import Table
 from rich.text import Text
 
 from archgraph.ops.base import Op
-from archgraph.report.numbers import exact
 from archgraph.report.ops import default_text, family, op_to_dict, operand_text, summary
 from archgraph.report.verify import Verified
 from archgraph.spec.model import SpecFile
 
-_STYLES: Final = {"exact": "green", "printed": "green", "recorded": "yellow", "stale": "red", "differs": "bold red"}
+_STYLES: Final = {
+    "exact": "green",
+    "holds": "green",
+    "printed": "green",
+    "recorded": "yellow",
+    "stale": "red",
+    "differs": "bold red",
+}
 
 
 def verified_view(verified: Iterable[Verified]) -> RenderableType:
     """Claims beside our numbers, a row per figure, and a line that counts them."""
     table = listing("", "claim", "claimed", "ours", "", "source")
+    table.columns[0].max_width, table.columns[0].no_wrap = 48, False
     tally: dict[str, int] = {}
     for each in verified:
         if each.faults:
             tally["faults"] = tally.get("faults", 0) + 1
             table.add_row(each.label, "", "", "", Text("faults", style="bold red"), each.claim.source)
+        if each.open:
+            tally[each.status] = tally.get(each.status, 0) + 1
+            table.add_row(each.label, "", "", "", Text(each.status, style="dim"), each.open)
         for k, check in enumerate(each.checks):
             outcome = each.outcome(check)
             tally[outcome] = tally.get(outcome, 0) + 1
             note = each.claim.note if outcome in ("recorded", "stale") else each.claim.source
-            name = check.figure.name
-            if check.figure.quantity != name:
+            name = "" if each.claim.formula is not None else check.figure.name
+            if each.claim.formula is None and check.figure.quantity != name:
                 name += f" (counts {check.figure.quantity})"
             table.add_row(
                 each.label if k == 0 else "",
                 name,
                 check.figure.text,
-                exact(check.ours),
+                check.shown,
                 Text(outcome, style=_STYLES[outcome]),
                 note,
             )

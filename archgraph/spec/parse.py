@@ -116,7 +116,7 @@ class Parser(Declarations):
                 )
             file.graphs[file.name] = Block(file.name, file, span_of(tree, "graph", key=True), root=True)
             file.single = True
-        elif self.needs_graph and not file.graphs and not file.blocks and file.base is None:
+        elif self.needs_graph and not (file.graphs or file.blocks or file.base is not None or "claims" in tree):
             self.faults.error("graph/none", Span(self.path, 1, 1), "a spec has a `graph`, `graphs` or `blocks`")
         for name, where in self._mapping("variants"):
             values = where[name]

@@ -339,6 +339,20 @@ _BLOCK: Final[dict[str, Schema]] = {
 
 _SIZES: Final = _doc("Input shapes.", _table(_list(_ANY), None))
 
+_SUBJECT: Final[dict[str, Schema]] = {
+    "spec": _doc("A shipped spec or a file beside this one; this one if left out.", _TEXT),
+    "variant": _TEXT,
+    "graph": _TEXT,
+    "set": _doc("Params set on top of the variant.", _table(_ANY)),
+    "at": _SIZES,
+    "rewrite": _doc(
+        "Rules that are applied first.",
+        _list(_any_of(_TEXT, _object({"rule": _TEXT, "set": {"type": "object"}, "where": _ANY}, ("rule",)))),
+    ),
+    "over": _doc("The size that degrees are in, or sizes as expressions in one symbol.", _any_of(_TEXT, _table(_ANY))),
+    "around": _doc("The symbol's value whose structure counts.", {"type": "integer"}),
+}
+
 _CLAIM: Final[dict[str, Schema]] = {
     "variant": _TEXT,
     "graph": _TEXT,
@@ -346,8 +360,11 @@ _CLAIM: Final[dict[str, Schema]] = {
     "at": _SIZES,
     **{name: _doc("The exact number.", {"type": "integer"}) for name in ("params", "buffers", "macs", "flops")},
     "printed": _doc(
-        "Figures as printed, such as `22.4M`.",
-        _object({name: {"type": ["string", "number"]} for name in ("params", "buffers", "macs", "flops")}),
+        "Figures as printed, such as `22.4M`; for a formula one figure, also `13%` or `4.7e-4G`.",
+        _any_of(
+            _object({name: {"type": ["string", "number"]} for name in ("params", "buffers", "macs", "flops")}),
+            {"type": ["string", "number"]},
+        ),
     ),
     "convention": _doc("What the source calls FLOPs.", {"enum": ["macs", "flops"]}),
     "units": _doc("`binary`: its M is 2²⁰.", {"enum": ["decimal", "binary"]}),
@@ -355,6 +372,14 @@ _CLAIM: Final[dict[str, Schema]] = {
     "agrees": _doc("False for a recorded disagreement; `note` says why.", {"type": "boolean"}),
     "source": _doc("Where it stands.", _TEXT),
     "note": _TEXT,
+    "claim": _doc("What a claim by formula says, in words.", _TEXT),
+    "paper": _doc("Whose claim it is; the spec's own name if left out.", _TEXT),
+    "of": _doc("What a formula is over: from names to specs.", _table(_any_of(_TEXT, _object(_SUBJECT)), None)),
+    "formula": _doc(
+        "An expression over costs, such as `a.macs / b.macs` or `a.degree.macs`; a condition must hold.", _TEXT
+    ),
+    "exact": _doc("The whole number that the formula is.", {"type": "integer"}),
+    "open": _doc("Why the claim can't be checked yet.", _TEXT),
 }
 
 _TEXTS: Final = _any_of(_TEXT, _list(_TEXT))

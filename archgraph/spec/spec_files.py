@@ -25,7 +25,7 @@ def shipped() -> dict[str, list[Path]]:
     if not root.is_dir():
         return found
     for entry in sorted(root.iterdir()):
-        if entry.name in ("blocks", "rewrites"):
+        if entry.name in ("blocks", "rewrites", "claims"):
             continue
         if entry.suffix == ".yaml":
             found[entry.stem] = [entry]
@@ -34,6 +34,11 @@ def shipped() -> dict[str, list[Path]]:
             if files:
                 found[entry.name] = files
     return found
+
+
+def claim_files() -> dict[str, Path]:
+    """Shipped files of claims that compare specs, by name."""
+    return {file.stem: file for file in sorted((specs_folder() / "claims").glob("*.yaml"))}
 
 
 def resolve(name: str) -> list[Path]:

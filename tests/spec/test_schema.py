@@ -11,6 +11,8 @@ from jsonschema.exceptions import best_match
 
 from archgraph.ops.base import Op, all_ops
 from archgraph.report.claims import _KEYS as CLAIM_KEYS
+from archgraph.report.claims import FORMULA_KEYS
+from archgraph.report.formulas import SUBJECT_KEYS
 from archgraph.rewrite.schema import rule_schema
 from archgraph.spec import schema
 from archgraph.spec.libraries import specs_folder
@@ -78,7 +80,8 @@ def test_shipped_rules_validate(path: Path) -> None:
 
 def test_words_are_those_of_the_readers() -> None:
     properties = schema.spec_schema()["properties"]
-    assert set(properties["claims"]["items"]["properties"]) == set(CLAIM_KEYS)
+    assert set(properties["claims"]["items"]["properties"]) == {*CLAIM_KEYS, *FORMULA_KEYS}
+    assert set(schema._SUBJECT) == set(SUBJECT_KEYS)
     assert set(properties["reference"]["additionalProperties"]["properties"]) == set(ENTRY_KEYS)
 
 

@@ -133,7 +133,8 @@ def test_verify(tiny: Path) -> None:
     found = run("verify", tiny)
     assert found.exit_code == 1
     assert "differs" in found.output
-    (claim,) = json.loads(run("verify", tiny, "--json").output)
+    claim, *others = json.loads(run("verify", tiny, "--json").output)
+    assert [each["status"] for each in others] == ["unclaimed"] * 2
     assert (claim["ok"], claim["checks"][0]["ours"]) == (False, PARAMS)
     tiny.write_text(f"{TINY}claims: [{{parms: 7}}]\n")
     assert "claims/key" in run("verify", tiny).stderr

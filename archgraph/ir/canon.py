@@ -70,6 +70,7 @@ class _Flat:
 
     def __init__(self) -> None:
         self.texts: list[str] = []
+        self.given: list[tuple[int, ...] | None] = []  # operands as they came, of commutative ops
         self.operands: list[tuple[int, ...]] = []
         self.digests: list[bytes] = []
         self.owners: list[_Path | None] = []
@@ -78,6 +79,7 @@ class _Flat:
 
     def add(self, text: str, operands: tuple[int, ...], owner: _Path | None = None, commutative: bool = False) -> int:
         digests = [self.digests[k] for k in operands]
+        self.given.append(operands if commutative else None)
         if commutative:
             order = sorted(range(len(operands)), key=lambda k: digests[k])
             operands = tuple(operands[k] for k in order)
@@ -128,15 +130,43 @@ class _Flat:
             text = f"chain {node.count} {canonical_hash(callee)} {_bound(node, here.late)}"
             return self._outputs(self.add(text + _names(here), (*operands, *_values(here)), here.path), node)
         outs: list[int] = operands
+        last: dict[str, Any] | None = None
+        before: list[int] = []
+        start = end = 0
         for turn in range(node.count):
             late = {n: substitute(e, {**here.late, "turn": turn}) for n, e in node.late}
+            if late == last and len(set(before)) == len(before) and not here.given:
+                # the turn differs from the last one in nothing but its values and weights
+                outs = self._again(start, end, operands, before, outs, here.path, turn)
+                start, end, before = end, len(self.texts), operands
+                operands = [*outs, *operands[len(outs) :]]
+                continue
+            start, before, last = len(self.texts), operands, late
             path, given = here.path, here.given
             if node.count > 1:
                 path, prefix = (*path, str(turn)), f"{turn}."
                 given = {n[len(prefix) :]: v for n, v in given.items() if n.startswith(prefix)}
             outs = self.run(callee, here._replace(path=path, late=late, given=given), operands)
+            end = len(self.texts)
             operands = [*outs, *operands[len(outs) :]]
         return outs
+
+    def _again(
+        self, start: int, end: int, inputs: list[int], before: list[int], outs: list[int], path: _Path, turn: int
+    ) -> list[int]:
+        """One more turn of a loop: values ``start`` to ``end`` once more, from ``inputs`` in place of ``before``."""
+        new: dict[int, int] = dict(zip(before, inputs, strict=True))
+        last, here = (*path, str(turn - 1)), (*path, str(turn))
+        unused = {k for k in self.unused if start <= k < end}
+        for k in range(start, end):
+            given, owner = self.given[k], self.owners[k]
+            if owner is not None and owner[: len(last)] == last:
+                owner = (*here, *owner[len(last) :])
+            operands = tuple([new.get(o, o) for o in (self.operands[k] if given is None else given)])
+            new[k] = self.add(self.texts[k], operands, owner, given is not None)
+            if k in unused:
+                self.unused.append(new[k])
+        return [new.get(o, o) for o in outs]
 
     def _op(self, graph: Graph, node: Node, operands: list[int], here: _Place, above: _Path) -> list[int]:
         op: Any = node.op

@@ -279,8 +279,9 @@ def _filtering_estimator(owner: FeasibleSampler) -> type[_ParzenEstimator]:
                 return super().sample(rng, size)
             kept: list[dict[str, np.ndarray]] = []
             count = looked = 0
+            rows = max(size, 64)
             for turn in range(_ROUNDS):
-                block = super().sample(rng, max(size, 64) if turn == 0 else 1024)
+                block = super().sample(rng, rows)
                 mask = owner._filter(block, size)
                 looked += len(mask)
                 if mask.any():
@@ -288,6 +289,8 @@ def _filtering_estimator(owner: FeasibleSampler) -> type[_ParzenEstimator]:
                     count += int(mask.sum())
                 if count >= size or (count and turn >= 4):
                     break
+                # sampling a density is what takes time: as many rows as the rate so far asks for, and some
+                rows = min(1024, max(64, 3 * (size - count) * looked // (2 * max(count, 1))))
             if not count:
                 goal = {n: owner.space[n].to_external_repr(block[n][0].item()) for n in owner.space}
                 found = nearest(rng, owner.space, owner._filter, goal)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from archgraph.ir.diagnostics import Diagnostic, SpecError
 
 if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
-    from optuna.storages.journal import JournalFileBackend
+    from optuna.storages import BaseStorage, JournalStorage
 
-__all__ = ["HEARTBEAT", "JOURNAL", "check_workers", "close_storage", "mend_journal", "open_storage"]
+__all__ = ["HEARTBEAT", "JOURNAL", "check_workers", "close_storage", "mend_journal", "open_storage", "together"]
 
 JOURNAL: Final = "journal.log"
 #: Operations after which a journal waits for the disk: a study or a trial's state changes.
@@ -75,8 +76,18 @@ def mend_journal(path: Path) -> Path | None:
     return aside
 
 
-def _locked_journal(path: Path) -> JournalFileBackend:
-    """A journal whose lock dies with the process that holds it.
+def together(storage: BaseStorage) -> AbstractContextManager[None]:
+    """Write what is told to a storage inside of this context in one piece, where the storage can do so.
+
+    Nothing that is told so can be read back before the end.
+    """
+    found: AbstractContextManager[None] | None = getattr(storage, "together", nullcontext)()
+    assert found is not None
+    return found
+
+
+def _journal(path: Path) -> JournalStorage:
+    """A journal whose lock dies with the process that holds it, and that takes what belongs together in one piece.
 
     Optuna's own locks are files, which a killed process leaves behind for half a minute; the kernel drops an flock.
     A killed process loses nothing that it wrote; against a power failure the disk is waited for when a trial ends, not
@@ -85,6 +96,7 @@ def _locked_journal(path: Path) -> JournalFileBackend:
     """
     import fcntl
 
+    from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
     from optuna.storages.journal._file import BaseJournalFileLock
 
@@ -101,7 +113,13 @@ def _locked_journal(path: Path) -> JournalFileBackend:
         def release(self) -> None:
             os.close(self._held.pop())
 
-    class Journal(JournalFileBackend):
+    class File(JournalFileBackend):
+        def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:  # type: ignore[override]
+            # as a rule nothing is new, and a look at the size is all that it takes to see so
+            if self._log_number_offset.get(log_number_from) == os.stat(path).st_size:
+                return ()
+            return super().read_logs(log_number_from)
+
         def append_logs(self, logs: list[dict[str, Any]]) -> None:
             lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
             self._lock.acquire()
@@ -119,7 +137,33 @@ def _locked_journal(path: Path) -> JournalFileBackend:
             finally:
                 self._lock.release()
 
-    return Journal(os.fspath(path), lock_obj=KernelLock())
+    class Journal(JournalStorage):
+        _held: list[dict[str, Any]] | None = None
+
+        @contextmanager
+        def together(self) -> Iterator[None]:
+            self._held = []
+            try:
+                yield
+            finally:
+                held, self._held = self._held, None
+                if held:
+                    with self._thread_lock:
+                        self._backend.append_logs(held)
+                        self._sync_with_backend()
+
+        def _write_log(self, op_code: int, extra_fields: dict[str, Any]) -> None:
+            if self._held is None:
+                super()._write_log(op_code, extra_fields)
+            else:
+                worker = self._replay_result.worker_id
+                self._held.append({"op_code": op_code, "worker_id": worker, **extra_fields})
+
+        def _sync_with_backend(self) -> None:
+            if self._held is None:
+                super()._sync_with_backend()
+
+    return Journal(File(os.fspath(path), lock_obj=KernelLock()))
 
 
 def _cut_tail(file: Any, end: int, path: Path) -> None:
@@ -151,11 +195,11 @@ def open_storage(storage: str, folder: Path, heartbeat: int | None = None) -> Ba
     SpecError
         If there is no such storage, or it can't be reached.
     """
-    from optuna.storages import JournalStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
+    from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 
     if storage == "journal":
         folder.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(_locked_journal(folder / JOURNAL))
+        return _journal(folder / JOURNAL)
     if "://" not in storage:
         raise SpecError(
             Diagnostic(

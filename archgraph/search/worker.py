@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import optuna
+from optuna.study._tell import _tell_with_warning
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from archgraph.ir.diagnostics import SpecError
@@ -23,7 +24,7 @@ from archgraph.search.feasible import Feasibility
 from archgraph.search.objectives.failures import Diverged, Pruned, is_out_of_memory
 from archgraph.search.parts import OneMetric, make_pruner, make_sampler, open_study, pruned_metric
 from archgraph.search.sampler import trial_seed
-from archgraph.search.storage import HEARTBEAT, open_storage
+from archgraph.search.storage import HEARTBEAT, open_storage, together
 from archgraph.search.study_file import Study
 
 __all__ = ["RECORD", "Worker", "record_of", "versions"]
@@ -80,6 +81,7 @@ class Worker:
         self.stop = False
         self._answers: dict[str, int] = {}
         self._read = 0
+        self._settled = self._counted = 0
         self._versions = versions()
 
     def run(self, *, deadline: float | None = None, limit: int | None = None, progress: Progress | None = None) -> int:
@@ -124,10 +126,18 @@ class Worker:
             self.claims.claim(None if trial is None else trial.number)
         return trial
 
+    def _unsettled(self) -> list[FrozenTrial]:
+        """The trials from the first that is not finished on; those before are counted once and for all."""
+        trials = self.optuna.get_trials(deepcopy=False)
+        while self._settled < len(trials) and trials[self._settled].state.is_finished():
+            self._counted += not _is_lost(trials[self._settled])
+            self._settled += 1
+        return trials[self._settled :]
+
     def _orphan(self) -> Trial | None:
         """A running trial whose worker is gone."""
         assert self.claims is not None
-        running = self.optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        running = [t for t in self._unsettled() if t.state == TrialState.RUNNING]
         if not running:
             return None
         taken = self.claims.taken()
@@ -138,9 +148,9 @@ class Worker:
 
     def _fresh(self) -> Trial | None:
         """The next trial, if the study is not full."""
-        trials = self.optuna.get_trials(deepcopy=False)
-        waiting = sum(t.state == TrialState.WAITING for t in trials)
-        counted = len(trials) - waiting - sum(_is_lost(t) for t in trials)
+        rest = self._unsettled()
+        waiting = sum(t.state == TrialState.WAITING for t in rest)
+        counted = self._counted + sum(t.state != TrialState.WAITING and not _is_lost(t) for t in rest)
         if self.study.trials is not None and counted >= self.study.trials and not waiting:
             return None
         with warnings.catch_warnings():
@@ -157,7 +167,7 @@ class Worker:
         state, values = TrialState.FAIL, None
         with self._alive(trial):
             try:
-                vector = {name: trial._suggest(name, d) for name, d in self.study.space.distributions.items()}
+                vector = self._vector(trial)
                 record["draw"] = [self.sampler.last.how, self.sampler.last.looked, self.sampler.last.passed]
                 candidate = self.candidates.candidate(vector, seed)
                 described(candidate, record)
@@ -186,8 +196,16 @@ class Worker:
             outcome.timed("total", start)
             record["seconds"] = outcome.seconds
             record["versions"] = self._versions
-            trial.set_user_attr(RECORD, _finite(record))
-            return self.optuna.tell(trial, values if state == TrialState.COMPLETE else None, state)
+            with together(self.storage):
+                trial.set_user_attr(RECORD, _finite(record))
+                _tell_with_warning(self.optuna, trial, values if state == TrialState.COMPLETE else None, state)
+            return self.storage.get_trial(trial._trial_id)
+
+    def _vector(self, trial: Trial) -> dict[str, Any]:
+        """A value for each parameter, in the storage too."""
+        trial.relative_params  # noqa: B018  reads the storage, so it comes before what is written in one piece
+        with together(self.storage):
+            return {name: trial._suggest(name, d) for name, d in self.study.space.distributions.items()}
 
     @contextmanager
     def _alive(self, trial: Trial) -> Iterator[None]:

@@ -162,6 +162,29 @@ def test_a_rolled_loop_is_its_unrolled_form() -> None:
     )
 
 
+def test_turns_may_carry_a_value_twice() -> None:
+    def body() -> Graph:
+        g = Draft("body")
+        a, b = g.input("a", "B 4"), g.input("b", "B 4")
+        return g.done(one=g.op("sum", "add", g.op("f", "linear", a, out_features=4), b), two=a)
+
+    def rolled(turns: int) -> Build:
+        def make(g: Draft, x: Value) -> Value:
+            found: Any = g.call("turns", body(), x, x, count=turns)
+            return g.op("end", "sub", *found)
+
+        return make
+
+    def unrolled(g: Draft, x: Value) -> Value:
+        pair: Any = (x, x)
+        for k in range(4):
+            pair = g.call(f"turn{k}", body(), *pair)
+        return g.op("end", "sub", *pair)
+
+    same(rolled(4), unrolled)
+    apart(rolled(2), rolled(3), rolled(4))
+
+
 def test_names_of_late_values_do_not_matter() -> None:
     def of(name: str) -> Graph:
         g = Draft("dropping", late=(name,))

@@ -71,23 +71,35 @@ class CostFunction:
         As few as possible are taken one by one: where structure hangs on a value (`when: depth > 4`) symbols fail.
         """
         whole = [n for n, values in self.choices.items() if all(map(_is_int, values)) and max(values) >= 1]
-        first: SpecError | None = None
-        for n in range(len(whole) + 1):
-            plans = [
-                {
-                    name: (*(v for v in values if v < 1), _OPEN) if name in whole and name not in fixed else values
-                    for name, values in self.choices.items()
-                }
-                for fixed in combinations(whole, n)
-            ]
+
+        def with_open(names: Iterable[str]) -> dict[str, tuple[Any, ...]]:
+            names = set(names)
+            return {
+                name: (*(v for v in values if v < 1), _OPEN) if name in names else values
+                for name, values in self.choices.items()
+            }
+
+        everything = with_open(whole)
+        first = self._fault(everything)
+        if first is None:
+            return everything
+        # what can't be a symbol by itself can't be one beside others
+        able = [name for name in whole if self._opens(with_open([name]))]
+        for n in range(len(able) == len(whole), len(able) + 1):
+            plans = [with_open(names) for names in combinations(able, len(able) - n)]
             plans.sort(key=lambda options: prod(map(len, options.values())))
             for options in plans:
-                error = self._fault(options)
-                if error is None:
+                if self._fault(options) is None:
                     return options
-                first = first or error
-        assert first is not None
         raise first
+
+    def _opens(self, options: Mapping[str, tuple[Any, ...]]) -> bool:
+        """Whether the symbols of a plan will do at one of its choice vectors."""
+        try:
+            self._probe({name: values[-1] for name, values in options.items()})
+        except SpecError:
+            return False
+        return True
 
     def _fault(self, options: Mapping[str, tuple[Any, ...]]) -> SpecError | None:
         """Why a plan won't do, judged by some of its choice vectors: all values occur, one at a time."""
@@ -96,19 +108,33 @@ class CostFunction:
         first: SpecError | None = None
         works = False
         for chosen in probes[:_PROBES]:
-            law = self._open(chosen)
-            own = base_point(law.cases.spec, law.cases.names, self.graph, self.at)
-            point = [max(self.choices[n]) if chosen.get(n) is _OPEN else own.get(n, 0) for n in self.columns]
             try:
-                entry = law.find(point)
+                entry = self._probe(chosen)
             except SpecError as error:
                 return error
             works = works or entry.costs is not None
             first = first or entry.case.error
         return None if works else first
 
+    def _probe(self, chosen: Mapping[str, Any]) -> Entry:
+        """The case of a choice vector at the largest values of its symbols."""
+        law = self._open(chosen)
+        own = base_point(law.cases.spec, law.cases.names, self.graph, self.at)
+        return law.find([max(self.choices[n]) if chosen.get(n) is _OPEN else own.get(n, 0) for n in self.columns])
+
     def _open(self, chosen: Mapping[str, Any]) -> Law:
-        settings = {name: value for name, value in chosen.items() if value is not _OPEN}
+        settings: dict[str, Any] = {}
+        lists = self.spec.params()
+        for name, value in chosen.items():
+            if value is _OPEN:
+                continue
+            whole, _, k = name.rpartition(".")
+            if name in self.spec.file.params:
+                settings[name] = value
+            else:  # an entry of a list
+                entries = list(settings.get(whole, lists[whole]))
+                entries[int(k)] = value
+                settings[whole] = entries
         opened = [name for name in self.names if chosen.get(name, _OPEN) is _OPEN]
         return Law(Cases(with_params(self.spec, settings), opened, self.graph, self.at), self.columns)
 
@@ -331,9 +357,9 @@ def _values(spec: Spec, name: str, kind: str, given: Iterable[Any] | None) -> tu
         values = tuple(given)
         if not values:
             raise ValueError(f"`{name}` has no values to choose from")
-        if kind in ("size", "axis", "entry") and not all(_is_int(v) and v >= 1 for v in values):
+        if kind in ("size", "axis") and not all(_is_int(v) and v >= 1 for v in values):
             raise ValueError(f"`{name}` takes whole numbers from 1")
-        return None if kind in ("size", "axis", "entry") else values
+        return None if kind in ("size", "axis") else values
     p = spec.file.params.get(name)
     if p is not None and p.choices:
         return tuple(p.choices)

@@ -78,7 +78,7 @@ class Feasibility:
                     break  # what was drawn before this structure is enough, and compiling costs more than looking
                 function = self._function(key)
                 if function is not None:
-                    mask[rows] = self._decide(function, canonical, rows)
+                    mask[rows] = self._decide(function, canonical, rows, None if self._slow else want)
                 else:
                     mask[rows] = self._one_by_one(columns, rows, None)
             if self._slow:
@@ -124,9 +124,14 @@ class Feasibility:
     def _first_split(self) -> tuple[int, ...]:
         return tuple(0 for _ in self._split)
 
-    def _decide(self, function: CostFunction, columns: Columns, rows: np.ndarray) -> np.ndarray:
+    def _decide(self, function: CostFunction, columns: Columns, rows: np.ndarray, want: int | None) -> np.ndarray:
         if len(rows) <= _FEW:
-            return np.array([self._decide_one(function, columns, row) for row in rows.tolist()], dtype=bool)
+            few = np.zeros(len(rows), dtype=bool)
+            for k, row in enumerate(rows.tolist()):
+                few[k] = self._decide_one(function, columns, row)
+                if want is not None and few[: k + 1].sum() >= want:
+                    break  # the rest may take structures that nobody compiled yet
+            return few
         given = {}
         for p in self._free:
             column, name = columns[p.name][rows], _column(p)

@@ -120,9 +120,9 @@ def acceptance(study: Study) -> list[int]:
     try:
         if feasibility.filter is None:
             return [1, 1]
-        looked = passed = 0
+        looked, passed, size = 0, 0, 16
         while looked < _LOOKS and (looked == 0 or time.perf_counter() - start < 1):
-            size = BLOCK if feasibility.compiled else 64
+            size = min(4 * size, BLOCK) if feasibility.compiled else 64
             passed += int(feasibility({name: draw(rng, d, size) for name, d in space.items()}).sum())
             looked += size
         if not passed:

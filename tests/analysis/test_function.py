@@ -146,6 +146,31 @@ def test_a_number_that_must_be_known_has_to_be_listed():
     agree(f, spec, {"depth": np.array([1, 5, 3]), "dim": np.array([8, 4, 12])})
 
 
+def test_entries_of_lists_that_decide_structure_are_listed():
+    """HorNet's orders are turns of unlike steps, so each value has its own law; depths and the width stay symbols."""
+    orders = {f"orders.{k}": [2, 3] for k in (1, 3)}
+    depths = {f"depths.{k}": [1, 2, 3] for k in (0, 2)}
+    f = cost_function("hornet", over={"dim": [8, 16], **depths, **orders}, at={"x": [1, 3, 64, 64]})
+    assert f.columns == ("dim", "depths.0", "depths.2", "orders.1", "orders.3")
+    found = f(
+        **{
+            "dim": np.array([8, 16, 16]),
+            "depths.0": np.array([1, 3, 2]),
+            "depths.2": np.array([3, 1, 2]),
+            "orders.1": np.array([2, 3, 3]),
+            "orders.3": np.array([3, 3, 2]),
+        }
+    )
+    assert len(f._laws) == 3
+    spec = archgraph.load("hornet")
+    for k, (dim, first, third, second, last) in enumerate([(8, 1, 3, 2, 3), (16, 3, 1, 3, 3), (16, 2, 2, 3, 2)]):
+        settings = {"dim": dim, "depths": (first, 3, third, 2), "orders": (2, second, 4, last)}
+        for name, value in integers(spec, settings, {"x": (1, 3, 64, 64)}).items():
+            assert found[name][k] == value
+    with pytest.raises(ValueError, match="orders.1"):
+        f(**{"dim": 8, "depths.0": 1, "depths.2": 1, "orders.1": 4, "orders.3": 2})
+
+
 def test_entries_sizes_and_broadcasting():
     spec = archgraph.loads(TOY)
     f = cost_function(spec, over=["widths.1", "N"])

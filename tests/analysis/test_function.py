@@ -167,7 +167,7 @@ def test_entries_of_lists_that_decide_structure_are_listed():
         settings = {"dim": dim, "depths": (first, 3, third, 2), "orders": (2, second, 4, last)}
         for name, value in integers(spec, settings, {"x": (1, 3, 64, 64)}).items():
             assert found[name][k] == value
-    with pytest.raises(ValueError, match="orders.1"):
+    with pytest.raises(ValueError, match=r"orders\.1"):
         f(**{"dim": 8, "depths.0": 1, "depths.2": 1, "orders.1": 4, "orders.3": 2})
 
 

@@ -45,7 +45,7 @@ def test_limits_that_are_not_compiled(tmp_path: Path) -> None:
     assert feasibility.elaborated > 0
 
 
-@pytest.mark.parametrize(("name", "rows"), [("vit_digits", 200), ("mixed_pyramid", 24)])
+@pytest.mark.parametrize(("name", "rows"), [("vit_digits", 200), ("mixed_pyramid", 24), ("hornet_width_depth", 24)])
 def test_shipped_studies(name: str, rows: int) -> None:
     feasibility, _ = agree(load_study(CHECKOUT / "search" / f"{name}.yaml"), rows)
     assert feasibility.compiled

@@ -232,16 +232,22 @@ def _peak(graph: Graph) -> Num:
     return dmax(*found) if found else 0
 
 
-def peaks(graph: Graph) -> tuple[Num, ...]:
+def peaks(graph: Graph, width: int = DTYPE_BYTES["float"]) -> tuple[Num, ...]:
     """Bytes of values made in this graph and alive at once, callees' insides included, at the moments that may be the
-    peak: one number, or several closed forms of which none is known to be the greatest."""
-    known: tuple[Num, ...] | None = graph._cache.get("peaks")
-    if known is None:
-        known = graph._cache["peaks"] = _peaks(graph)
-    return known
+    peak: one number, or several closed forms of which none is known to be the greatest. ``width``: bytes of an element
+    of the model's own floating dtype."""
+    known: dict[int, tuple[Num, ...]] = graph._cache.setdefault("peaks", {})
+    if width not in known:
+        known[width] = _peaks(graph, width)
+    return known[width]
 
 
-def _peaks(graph: Graph) -> tuple[Num, ...]:
+def bytes_of(t: TensorType, width: int = DTYPE_BYTES["float"]) -> Num:
+    """Bytes of a tensor, where an element of the model's own floating dtype takes ``width``."""
+    return t.numel * width if t.dtype == "float" else t.bytes
+
+
+def _peaks(graph: Graph, width: int) -> tuple[Num, ...]:
     nodes = graph.nodes
     last: dict[tuple[int, int], int] = {}
     root: dict[tuple[int, int], tuple[int, int]] = {}
@@ -273,7 +279,7 @@ def _peaks(graph: Graph) -> tuple[Num, ...]:
         made: Num = 0
         for out, t in enumerate(node.types):
             if (k, out) not in root:
-                made += t.bytes
+                made += bytes_of(t, width)
         if not node.callees:
             found.append(live + made)
         else:
@@ -283,15 +289,15 @@ def _peaks(graph: Graph) -> tuple[Num, ...]:
             outside = "piece" not in node.flags or first is None or first[0] < 0
             if node.count != 1 and outside:
                 # while a turn runs, the value that the turn before left is alive as well, besides the chain's own input
-                left = sum((t.bytes for t in node.callees[-1].output_types), start=0)
+                left = sum((bytes_of(t, width) for t in node.callees[-1].output_types), start=0)
                 carried = left * (dmin(node.count, 2) - ran)
-            found += [live + made * ran, *(live + p * ran + carried for p in peaks(node.callees[-1]))]
+            found += [live + made * ran, *(live + p * ran + carried for p in peaks(node.callees[-1], width))]
         live += made
         for out in range(len(node.types)):
             if (k, out) not in root and (k, out) not in last:
-                live -= node.types[out].bytes
+                live -= bytes_of(node.types[out], width)
         for ref in dying.get(k, ()):
-            live -= nodes[ref[0]].types[ref[1]].bytes
+            live -= bytes_of(nodes[ref[0]].types[ref[1]], width)
     return _greatest(found)
 
 

@@ -26,6 +26,17 @@ def report(
             "--symbolic", metavar="NAMES", help="Closed forms in these: `dim,depth,H`; sizes, numbers, flags."
         ),
     ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            "--device",
+            metavar="NAME_OR_FILE",
+            help="Latency and energy on a device: a name of `archgraph devices`, or a YAML file.",
+        ),
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option("--dtype", help="What the device computes in; float32 if it can.")
+    ] = None,
     markdown: Annotated[bool, typer.Option("--md", help="Print Markdown.")] = False,
 ) -> None:
     """Show what an architecture costs, in total and block by block, without building it.
@@ -33,7 +44,11 @@ def report(
     Params and MACs of repeated blocks (×n) are those of all n. MACs are multiply-accumulates of contractions and
     convolutions; FLOPs are 2 · MACs and all element-wise work. Several specs or variants get a row each.
 
+    With a device, `bound` is a time that nothing can beat, whatever is fused or cached; `op by op` is the roofline of
+    every op by itself, with what most of it waits for, and its energy.
+
     Example:  archgraph report vit --variant base --at image=1x3x384x384
+    Example:  archgraph report convnext --device h100-sxm --dtype bfloat16
     """
     from archgraph.cli.console import console, fail, print_json
     from archgraph.cli.loading import open_specs, read_at, use_plugins
@@ -51,11 +66,15 @@ def report(
             fail("variant/none", "the spec has no variants")
     opened = open_specs(specs, variants, settings)
     several = len(opened) > 1
+    if dtype is not None and device is None:
+        raise typer.BadParameter("a dtype is one of a --device", param_hint="--dtype")
     if symbolic is not None:
         from archgraph.report.symbolic import closed_forms
 
         if csv:
             raise typer.BadParameter("closed forms have no --csv")
+        if device is not None:
+            raise typer.BadParameter("closed forms have no --device")
         names = [name.strip() for name in symbolic.split(",") if name.strip()]
         forms = [f for s in opened for f in closed_forms(s, names, graph, read_at(at, s, graph), depth)]
         if json:
@@ -64,7 +83,14 @@ def report(
             typer.echo(f.to_markdown(), nl=False) if markdown else console().print(f)
         return
     reports = [
-        report_on(spec, graph=graph, at=read_at(at, spec, graph), depth=0 if several and not json else depth)
+        report_on(
+            spec,
+            graph=graph,
+            at=read_at(at, spec, graph),
+            depth=0 if several and not json else depth,
+            device=device,
+            dtype=dtype,
+        )
         for spec in opened
     ]
     if json:

@@ -199,6 +199,8 @@ class Op:
     view: ClassVar[bool] = False
     #: Only moves elements, or maps zero to zero: the same share of the result is expected to be zero as of the operand.
     keeps_density: ClassVar[bool] = False
+    #: Reads of its weights, or else of its first operand, only what indices or coordinates name.
+    looks_up: ClassVar[bool] = False
     #: Makes values most of which are expected to be zero or false.
     sparsifies: ClassVar[bool] = False
     #: Operands may be exchanged (rewrite patterns try both orders).

@@ -38,6 +38,7 @@ class Gather(Indexing, name="gather"):
 
     operands = (operand("x", dtype="any"), operand("index", dtype="int", variadic=True))
     free = True
+    looks_up = True
     keeps_density = True
 
     def infer(self, cx: Context, *types: TensorType) -> TensorType:
@@ -147,6 +148,7 @@ class IndexSelect(Op, name="index_select"):
     )
     operands = (operand("x", dtype="any"), operand("indices", "n", dtype="int", optional=True))
     free = True
+    looks_up = True
     keeps_density = True
     undrawable = "the indices are either an attribute or an operand"
 

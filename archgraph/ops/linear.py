@@ -76,6 +76,7 @@ class Embedding(Op, name="embedding"):
     init: Init | None = attr(OptionalKind(INIT), None, doc="law of the table; N(0, 1) if left out", inert=True)
     operands = (operand("x", "...", dtype="int"),)
     free = True
+    looks_up = True
 
     def infer(self, cx: Context, x: TensorType) -> TensorType:
         row, rows = self.padding_idx, self.num_embeddings

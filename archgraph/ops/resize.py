@@ -244,6 +244,7 @@ class GridSample(Op, name="grid_sample"):
     )
     align_corners: bool = attr(BOOL, False, doc="-1 and 1 are the centres of the corner elements", inert=True)
     operands = (operand("input", "B C ..."), operand("grid", "B ..."))
+    looks_up = True
 
     def infer(self, cx: Context, input: TensorType, grid: TensorType) -> TensorType:
         spatial = input.rank - 2

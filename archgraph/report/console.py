@@ -10,21 +10,32 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from archgraph.report.formats import SUMMARY_HEADERS, TREE_HEADERS, footer, summary_cells, total_cells, tree_cells
+from archgraph.report.formats import (
+    DEVICE_HEADERS,
+    footer,
+    summary_cells,
+    summary_headers,
+    total_cells,
+    tree_cells,
+    tree_headers,
+)
 from archgraph.report.tree import Row
 
 if TYPE_CHECKING:
     from archgraph.report.report import Report
 
 _NEEDS: Final = {"FLOPs": 112, "memory": 100, "%": 84}
+_DEVICE_WIDTH: Final = 11 * len(DEVICE_HEADERS)
 
 
 def tree_view(report: Report, width: int) -> Iterator[RenderableType]:
     """The tree of one report and what stands below it; columns are left out where ``width`` is too small for them."""
     yield heading(report)
-    dropped = {name for name, least in _NEEDS.items() if width < least}
-    kept = [k for k, header in enumerate(TREE_HEADERS) if header not in dropped]
-    table = _table(["", *(TREE_HEADERS[k] for k in kept)], text=2)
+    headers = tree_headers(report)
+    room = width if report.roofline is None else width - _DEVICE_WIDTH
+    dropped = {name for name, least in _NEEDS.items() if room < least}
+    kept = [k for k, header in enumerate(headers) if header not in dropped]
+    table = _table(["", *(headers[k] for k in kept)], text=2)
     for lead, row in _guided(report.rows):
         cells = tree_cells(report, row)
         table.add_row(_name(lead, row), *(Text(cells[k]) for k in kept))
@@ -55,7 +66,7 @@ def notes(report: Report) -> Table:
 
 def summary_view(reports: Sequence[Report]) -> Table:
     """A table with a row per report."""
-    table = _table(SUMMARY_HEADERS, text=2)
+    table = _table(summary_headers(reports), text=2)
     for report in reports:
         table.add_row(*map(Text, summary_cells(report)))
     return table

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from archgraph.ir.dim import Num, pretty
 
 _DECIMAL: Final = ("", " K", " M", " G", " T", " P", " E")
+_SMALL: Final = ("p", "n", "µ", "m", "", "k", "M", "G", "T")
 _BINARY: Final = (" B", " KiB", " MiB", " GiB", " TiB", " PiB", " EiB")
 
 
@@ -18,6 +20,18 @@ def human(n: Num) -> str:
 def human_bytes(n: Num) -> str:
     """Bytes with three significant digits and a binary prefix; a closed form where they are symbolic."""
     return _scaled(n, 1024, _BINARY) if isinstance(n, int) else f"{pretty(n)} bytes"
+
+
+def human_si(value: float, unit: str) -> str:
+    """A quantity with three significant digits and a prefix from pico on: ``3.61 ms``, ``14.2 µJ``."""
+    if value == 0:
+        return f"0 {unit}"
+    power = min(max((math.floor(math.log10(abs(value))) + 12) // 3, 0), len(_SMALL) - 1)
+    scaled = value / 1000.0 ** (power - 4)
+    if abs(scaled) >= 999.5 and power < len(_SMALL) - 1:
+        scaled, power = scaled / 1000, power + 1
+    digits = 2 if abs(scaled) < 9.995 else 1 if abs(scaled) < 99.95 else 0
+    return f"{scaled:.{digits}f} {_SMALL[power]}{unit}"
 
 
 def exact(n: Num | float) -> str:

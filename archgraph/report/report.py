@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from archgraph.analysis.cost import Totals, totals
 from archgraph.analysis.expected import expected
+from archgraph.analysis.profiles import DeviceProfile, load_profile
+from archgraph.analysis.roofline import Fit, Roofline, Target, fit, roofline, target
 from archgraph.analysis.sizes import default_sizes, with_sizes
 from archgraph.ir.dim import Num
 from archgraph.ir.graph import Graph
@@ -54,6 +56,8 @@ class Report:
         How often each op runs: those whose work is counted, and those free by declaration. No op is neither.
     rows : tuple of Row
         A row per node, composites opened to the depth asked for.
+    roofline, fit : Roofline and Fit, or None
+        Times and energies on a device, and whether its memory is enough, where one was named.
     """
 
     spec: str
@@ -75,6 +79,8 @@ class Report:
     free: Mapping[str, Num] = field(default_factory=dict)
     rows: tuple[Row, ...] = ()
     expected_macs: Num = 0
+    roofline: Roofline | None = None
+    fit: Fit | None = None
 
     @property
     def flops(self) -> Num:
@@ -93,7 +99,7 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values: exact ints, closed forms as expressions."""
-        return {
+        found: dict[str, Any] = {
             "spec": self.spec,
             "variant": self.variant,
             "graph": self.graph,
@@ -115,6 +121,13 @@ class Report:
             "free": {op: plain(n) for op, n in self.free.items()},
             "rows": [row.to_dict() for row in self.rows],
         }
+        if self.roofline is not None and self.fit is not None:
+            on = self.roofline.on
+            found["device"] = {"name": on.device.name, "dtype": on.dtype, "memory_bytes": on.device.memory_bytes}
+            found["roofline"] = self.roofline.to_dict()
+            found["needed_bytes"] = self.fit.needed
+            found["fits"] = self.fit.fits
+        return found
 
     def to_json(self, indent: int | None = 2) -> str:
         """`to_dict` as JSON."""
@@ -166,6 +179,8 @@ def report(
     graph: str | None = None,
     at: Mapping[str, Any] | None = None,
     depth: int | None = 2,
+    device: DeviceProfile | str | None = None,
+    dtype: str | None = None,
     **settings: Any,
 ) -> Report:
     """What an architecture costs, without building it.
@@ -181,6 +196,10 @@ def report(
         Input name → shape. Inputs left out take the spec's examples (``at:``) and a batch of one.
     depth : int or None
         How many levels of composites get rows of their own; None opens all.
+    device : DeviceProfile or str, optional
+        A device, the name of a shipped one or a YAML file: times, energies and fit in its memory are told as well.
+    dtype : str, optional
+        What it computes in; float32 by default.
     **settings
         Hyperparameters to set.
 
@@ -196,11 +215,25 @@ def report(
     elif settings:
         spec = spec.with_settings(**settings)
     spec = with_sizes(spec, graph, at)
-    return report_of(spec.graph(graph, default_sizes(spec, graph, at)), spec, depth=depth)
+    on = None
+    if device is not None:
+        on = target(load_profile(device) if isinstance(device, str) else device, dtype)
+    elif dtype is not None:
+        raise ValueError("a dtype is one of a device's")
+    return report_of(spec.graph(graph, default_sizes(spec, graph, at)), spec, depth=depth, on=on)
 
 
-def report_of(graph: Graph, spec: Spec | None = None, *, depth: int | None = 2) -> Report:
-    """A report on a graph at hand; ``spec`` tells its name, variant and hyperparameters."""
+def report_of(graph: Graph, spec: Spec | None = None, *, depth: int | None = 2, on: Target | None = None) -> Report:
+    """A report on a graph at hand; ``spec`` tells its name, variant and hyperparameters, ``on`` a device.
+
+    Raises
+    ------
+    SpecError
+        If there is a device, and sizes are open.
+    """
+    times = None if on is None else roofline(graph, on)
+    if times is not None:
+        times.to_dict()  # sizes must be closed
     t: Totals = totals(graph)
     counted, free = coverage(graph)
     guards = dict.fromkeys(str(guard) for g in graph.graphs() for guard in g.guards)
@@ -222,6 +255,8 @@ def report_of(graph: Graph, spec: Spec | None = None, *, depth: int | None = 2) 
         guards=tuple(guards),
         counted=counted,
         free=free,
-        rows=rows(graph, depth),
+        rows=rows(graph, depth, on),
         expected_macs=expected(graph).macs,
+        roofline=times,
+        fit=None if on is None else fit(graph, on),
     )

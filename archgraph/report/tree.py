@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from archgraph.analysis.cost import node_totals, totals
+from archgraph.analysis.roofline import Load, Roofline, Target, load, node_load, total
 from archgraph.ir.dim import Num
 from archgraph.ir.graph import Graph, Node
 from archgraph.ir.types import TensorType
@@ -41,6 +42,8 @@ class Row:
         ``unused``, ``frozen``, ``weights of …``.
     children : tuple of Row
         Empty for ops, and below the depth asked for.
+    roofline : Roofline or None
+        Times and energies of all turns, where a device was named; of traffic its bound has the weights alone.
     """
 
     name: str
@@ -56,6 +59,7 @@ class Row:
     saved_bytes: Num
     note: str = ""
     children: tuple[Row, ...] = ()
+    roofline: Roofline | None = None
 
     @property
     def flops(self) -> Num:
@@ -96,6 +100,8 @@ class Row:
             "activation_bytes": plain(self.activation_bytes),
             "saved_bytes": plain(self.saved_bytes),
         }
+        if self.roofline is not None:
+            found["roofline"] = self.roofline.to_dict()
         if self.note:
             found["note"] = self.note
         if self.children:
@@ -108,17 +114,20 @@ def type_to_dict(t: TensorType) -> dict[str, Any]:
     return {"dtype": t.dtype, "shape": [plain(d) for d in t.shape]}
 
 
-def rows(graph: Graph, depth: int | None = None) -> tuple[Row, ...]:
-    """The rows of a graph's nodes, composites opened down to ``depth`` levels (all of them if None)."""
-    return _rows(graph, "", 1, 1, depth)
+def rows(graph: Graph, depth: int | None = None, on: Target | None = None) -> tuple[Row, ...]:
+    """The rows of a graph's nodes, composites opened down to ``depth`` levels (all of them if None).
+
+    ``on``: a device, for times and energies.
+    """
+    return _rows(graph, "", 1, 1, depth, on)
 
 
-def _rows(graph: Graph, prefix: str, own: Num, work: Num, depth: int | None) -> tuple[Row, ...]:
+def _rows(graph: Graph, prefix: str, own: Num, work: Num, depth: int | None, on: Target | None) -> tuple[Row, ...]:
     """``own`` and ``work``: how often the weights of this graph exist, and how often it runs."""
     if depth is not None and depth <= 0:
         return ()
     below = None if depth is None else depth - 1
-    return tuple(_row(graph, group, prefix, own, work, below) for group in folded(graph))
+    return tuple(_row(graph, group, prefix, own, work, below, on) for group in folded(graph))
 
 
 def folded(graph: Graph) -> list[range]:
@@ -156,7 +165,7 @@ def _runs_alike(a: Node, b: Node) -> bool:
     return (a.op is None) == (b.op is None) and type(a.op) is type(b.op) and len(a.inputs) == len(b.inputs)
 
 
-def _row(graph: Graph, group: range, prefix: str, own: Num, work: Num, depth: int | None) -> Row:
+def _row(graph: Graph, group: range, prefix: str, own: Num, work: Num, depth: int | None, on: Target | None) -> Row:
     node = graph.nodes[group.start]
     costs = [node_totals(graph, k) for k in group]
     turns = len(group) * node.count
@@ -177,8 +186,13 @@ def _row(graph: Graph, group: range, prefix: str, own: Num, work: Num, depth: in
         activation_bytes=costs[0].activation_bytes,
         saved_bytes=sum(t.saved_bytes for t in costs) * work,
         note=_note(node),
-        children=_children(graph, group, path, own, work, depth),
+        children=_children(graph, group, path, own, work, depth, on),
+        roofline=None if on is None else _part(total(node_load(graph, k, on) for k in group), own, work, on),
     )
+
+
+def _part(load: Load, own: Num, work: Num, on: Target) -> Roofline:
+    return Roofline(on, load.times(work), load.weights * own)
 
 
 def _what(node: Node) -> str:
@@ -197,7 +211,9 @@ def _note(node: Node) -> str:
     return ", ".join(notes)
 
 
-def _children(graph: Graph, group: range, path: str, own: Num, work: Num, depth: int | None) -> tuple[Row, ...]:
+def _children(
+    graph: Graph, group: range, path: str, own: Num, work: Num, depth: int | None, on: Target | None
+) -> tuple[Row, ...]:
     node = graph.nodes[group.start]
     if not node.callees or (depth is not None and depth <= 0):
         return ()
@@ -207,22 +223,22 @@ def _children(graph: Graph, group: range, path: str, own: Num, work: Num, depth:
         rolled = not (isinstance(node.count, int) and node.count == 1)
         prefix = f"{path}.*." if rolled else f"{path}."
         turns = len(group) * node.count
-        return _rows(node.callees[0], prefix, own * owners * node.count, runs * turns, depth)
+        return _rows(node.callees[0], prefix, own * owners * node.count, runs * turns, depth, on)
     if isinstance(node.op, Scan):
         first = node.inputs[0]
         assert first is not None
         length = graph.type_of(first).shape[node.op.dim]
-        return _rows(node.callees[0], f"{path}.", own * owners, runs * length, depth)
+        return _rows(node.callees[0], f"{path}.", own * owners, runs * length, depth, on)
     if isinstance(node.op, SwitchTraining):
         names = [".".join(segments) for segments in node.op.segments]
         return tuple(
-            _region(name, callee, path, own * owners, work, depth)
+            _region(name, callee, path, own * owners, work, depth, on)
             for name, callee, work in zip(names, node.callees, (0, runs), strict=True)
         )
     return ()
 
 
-def _region(name: str, graph: Graph, path: str, own: Num, work: Num, depth: int | None) -> Row:
+def _region(name: str, graph: Graph, path: str, own: Num, work: Num, depth: int | None, on: Target | None) -> Row:
     """A region as a row of its own, where a node has several."""
     t = totals(graph)
     return Row(
@@ -237,7 +253,8 @@ def _region(name: str, graph: Graph, path: str, own: Num, work: Num, depth: int 
         elementwise=t.elementwise * work,
         activation_bytes=t.activation_bytes,
         saved_bytes=t.saved_bytes * work,
-        children=_rows(graph, f"{path}.{name}.", own, work, None if depth is None else depth - 1),
+        children=_rows(graph, f"{path}.{name}.", own, work, None if depth is None else depth - 1, on),
+        roofline=None if on is None else _part(load(graph, on), own, work, on),
     )
 
 

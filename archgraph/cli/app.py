@@ -14,6 +14,7 @@ from archgraph.cli import (
     build,
     check,
     compare,
+    devices,
     diff,
     draw,
     dump,
@@ -94,5 +95,6 @@ for command in (
 ):
     app.command()(command)
 
+app.add_typer(devices.app)
 app.add_typer(optical.app)
 app.add_typer(search.app)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from archgraph.cli.devices import complete_device
 from archgraph.cli.options import At, Depth, GraphName, Json, Plugins, Settings, Specs, Variants
 
 
@@ -32,6 +33,7 @@ def report(
             "--device",
             metavar="NAME_OR_FILE",
             help="Latency and energy on a device: a name of `archgraph devices`, or a YAML file.",
+            autocompletion=complete_device,
         ),
     ] = None,
     dtype: Annotated[

@@ -201,7 +201,7 @@ class _Reader:
                 self.faults.error(
                     "device/missing",
                     span_of(raw),
-                    f"{what} says `{key}`: {doc[0].lower()}{doc[1:]}",
+                    f"{what} needs `{key}`: {doc[0].lower()}{doc[1:].rstrip('.')}",
                     expected=_words(kind),
                 )
         return found
@@ -306,7 +306,7 @@ def _shown(value: Any) -> str:
 def profile_schema() -> dict[str, Any]:
     """The JSON Schema of profiles."""
     return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "archgraph device",
         "description": "What a processor can do at best: rates, memory, launch overhead, energy.",
         **_schema(KEYS),

@@ -318,7 +318,7 @@ def calibrate(
 
 
 def write_whole(files: dict[Path, str]) -> None:
-    """Write all of some files, or none."""
+    """Write files whole: all texts are on the disk before any file is put in its place."""
     written = list(_beside(files))
     try:
         for temporary, path in written:

@@ -9,7 +9,6 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from torch.utils.flop_counter import FlopCounterMode
 
 from archgraph.analysis.cost import totals
 from archgraph.ir.canon import canonical_hash
@@ -20,6 +19,7 @@ from archgraph.lower.fx import build
 from archgraph.ops.base import all_ops
 from archgraph.ops.verify import verify
 from archgraph.spec.load import loads
+from tests.counter import counted, misses
 from tests.ir.graph_strategies import graphs as hierarchical
 from tests.properties import strategies as draws
 
@@ -77,46 +77,9 @@ def test_params_are_those_of_the_model(graph: Graph) -> None:
 @several
 @given(draws.graphs())
 def test_macs_are_those_of_the_counter(graph: Graph) -> None:
-    """Equal, but for contractions of which the counter is known to miss some (`tests/ops` holds each case)."""
-    model = build(graph, device="meta", init=False).eval()
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(*[t.to("meta") for t in inputs(graph)])
-    ours, theirs = totals(graph).macs, counter.get_total_flops() // 2
-    missed, by_path = uncounted(graph)
-    if not by_path:
-        assert ours - missed <= theirs <= ours
-
-
-def uncounted(graph: Graph) -> tuple[int, bool]:
-    """MACs that torch may not count, and whether it may count more by the path that it picks.
-
-    It counts nothing for `bilinear` and `outer`, for products with a vector, and where an axis of size 1 makes a
-    contraction a product; an einsum of three operands depends on the order, one with a trace sums first.
-    """
-    missed, by_path = 0, False
-    for g in graph.graphs():
-        for node in g.nodes:
-            if node.op is None:
-                below, paths = uncounted(node.callee)
-                missed, by_path = missed + below * node.count, by_path or paths
-            elif thin(g, node):
-                types = tuple(None if r is None else g.type_of(r) for r in node.inputs)
-                missed += node.op.cost(types, node.types).macs
-            by_path = by_path or (node.op is not None and node.op.op_name == "einsum" and len(node.inputs) > 2)
-    return missed, by_path
-
-
-def thin(graph: Graph, node: Node) -> bool:
-    """Whether torch may compute a contraction without one."""
-    if node.op.op_name in ("bilinear", "outer"):
-        return True
-    if node.op.op_name not in ("einsum", "matmul", "linear"):
-        return False
-    shapes = [graph.type_of(r).shape for r in node.inputs if r is not None]
-    repeats = node.op.op_name == "einsum" and any(
-        len(set(w)) < len(w) for w in node.op.pattern.split("->")[0].replace(",", " , ").split(" , ")
-    )
-    return repeats or any(len(s) < 2 or 1 in s for s in shapes)
+    """Equal, but for the table of what the counter is known to miss."""
+    missed = misses(graph)
+    assert totals(graph).macs - missed.total() == counted(graph), missed
 
 
 @several
@@ -243,10 +206,7 @@ def test_hierarchies_run_as_inferred(graph: Graph) -> None:
     with torch.no_grad():
         found = outputs(model(*inputs(graph)), graph)
     assert [(tuple(v.shape), v.dtype) for v in found] == [(t.shape, DTYPES[t.dtype]) for t in graph.output_types]
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        counter.mod_tracker.__exit__()  # it asks for gradients that weights passed into regions have not
-        build(graph, device="meta", init=False).eval().requires_grad_(False)(*[t.to("meta") for t in inputs(graph)])
-    assert counter.get_total_flops() // 2 == cost.macs
+    assert counted(graph) == cost.macs
 
 
 def test_every_op_is_drawn() -> None:

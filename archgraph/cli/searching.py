@@ -62,6 +62,11 @@ class Job:
         study = load_study(path)
         given = {name: value for name, value in changes.items() if value is not None}
         study = dataclasses.replace(study, **given)
+        if study.sampler.kind == "grid":
+            from archgraph.search.parts import grid_trials
+
+            given["trials"] = grid_trials(study)
+            study = dataclasses.replace(study, trials=given["trials"])
         return cls(study, out if out is not None else default_folder(study), given)
 
     @classmethod

@@ -72,7 +72,7 @@ class Feasibility:
         size = len(next(iter(columns.values())))
         mask = np.zeros(size, dtype=bool)
         if self.compiled:
-            canonical = self._canonical(columns)
+            canonical = self.canonical(columns)
             for key, rows in self._groups(canonical, size):
                 if want is not None and not self._slow and mask[: rows[0]].sum() >= want:
                     break  # what was drawn before this structure is enough, and compiling costs more than looking
@@ -158,7 +158,7 @@ class Feasibility:
         found = function.scalar(**given)
         return bool(found["valid"]) and all(c.violation(found[c.metric]) <= 0 for c in self._quick)
 
-    def _canonical(self, columns: Columns) -> Columns:
+    def canonical(self, columns: Columns) -> Columns:
         """Columns with the values of inactive parameters replaced by their first."""
         conditional = [p for p in self.study.space.parameters if p.when is not None]
         if not conditional:

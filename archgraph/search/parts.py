@@ -12,6 +12,7 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 from optuna.study import StudyDirection
 
 from archgraph.search.feasible import Feasibility
+from archgraph.search.grid import Grid
 from archgraph.search.metrics import DIRECTIONS
 from archgraph.search.sampler import FeasibleSampler
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from archgraph.search.study_file import Study
 
-__all__ = ["OneMetric", "make_pruner", "make_sampler", "open_study", "pruned_metric"]
+__all__ = ["OneMetric", "grid_trials", "make_pruner", "make_sampler", "open_study", "pruned_metric", "trials_of"]
 
 
 def make_sampler(study: Study, feasibility: Feasibility) -> FeasibleSampler:
@@ -33,11 +34,25 @@ def make_sampler(study: Study, feasibility: Feasibility) -> FeasibleSampler:
         base = NSGAIISampler(**values)
     elif study.sampler.kind == "gp":
         base = GPSampler(warn_independent_sampling=False, **values)
+    elif study.sampler.kind == "grid":
+        base = Grid(study.space.distributions, feasibility, study.seed)
     else:
         base = RandomSampler()
     direction = pruned_metric(study)[1] if study.pruner.kind != "none" else None
-    space, feasible = study.space.distributions, feasibility.filter
+    space, feasible = study.space.distributions, None if isinstance(base, Grid) else feasibility.filter
     return FeasibleSampler(base, space, feasible, study.seed, eager=feasibility.eager, pruned=direction)
+
+
+def trials_of(study: Study, sampler: FeasibleSampler) -> int | None:
+    """How many trials a study has: what it says, and no more than its grid has candidates."""
+    if not isinstance(sampler.base, Grid):
+        return study.trials
+    return len(sampler.base) if study.trials is None else min(study.trials, len(sampler.base))
+
+
+def grid_trials(study: Study) -> int | None:
+    """`trials_of`, for a study whose sampler is a grid; 1 at least, whose failure tells why nothing is feasible."""
+    return max(1, trials_of(study, make_sampler(study, Feasibility(study))) or 0)
 
 
 def make_pruner(study: Study) -> BasePruner | None:

@@ -7,6 +7,7 @@ asks for the values of all parameters at once, by the closed forms of costs and 
 - TPE's acquisition chooses among feasible draws from its own density (its Parzen estimator is replaced by one that
   filters);
 - NSGA-II breeds children until one passes; a mutated parameter is drawn among what keeps the child feasible;
+- both prefer candidates that no trial had yet: the result of another is on record, and teaches nothing;
 - GP's acquisition is searched as ever; if its optimum is infeasible, the best of feasible candidates around it wins;
 - for any other sampler an infeasible proposal is replaced by its nearest feasible neighbour.
 
@@ -28,7 +29,7 @@ from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator
 from optuna.samplers.nsgaii._child_generation_strategy import NSGAIIChildGenerationStrategy
 from optuna.trial import TrialState
 
-from archgraph.search.draws import Columns, Filter, Infeasible, draw, first_feasible, nearest, row, stack
+from archgraph.search.draws import Columns, Filter, Infeasible, cardinality, draw, first_feasible, nearest, row, stack
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -42,6 +43,8 @@ Space = dict[str, "BaseDistribution"]
 _USED: Final = (TrialState.COMPLETE, TrialState.PRUNED)
 _CHILDREN: Final = 64
 _ROUNDS: Final = 32
+_TRIES: Final = 4
+_MANY: Final = 1e9  # in larger spaces no candidate comes twice by chance
 
 
 def trial_seed(seed: int, number: int, purpose: str = "") -> int:
@@ -101,6 +104,7 @@ class FeasibleSampler(BaseSampler):
         self._states = {id(state): state for state in _random_states(base)}
         self._pruned = pruned
         self._first = 64 if eager else 1  # rows of the first block of uniform draws
+        self._seen = _Seen(self.space) if eager and cardinality(self.space) < _MANY else None
         if feasible is not None and eager:
             self._install()
 
@@ -146,6 +150,8 @@ class FeasibleSampler(BaseSampler):
         return proposal
 
     def _propose(self, study: Study, trial: FrozenTrial, search_space: Space) -> dict[str, Any]:
+        if self._seen is not None and self._static:
+            self._seen.read(study, trial.number)
         self._joint = True
         try:
             given = self._base_space(study, trial) or search_space
@@ -205,6 +211,15 @@ class FeasibleSampler(BaseSampler):
         more = {n: np.full(size, d.to_internal_repr(_single(d))) for n, d in self._constant.items()}
         return self._feasible({**columns, **more}, want)
 
+    def _fresh(self, columns: Columns, mask: np.ndarray) -> np.ndarray:
+        """Of the rows in a mask, those that no trial had."""
+        if self._seen is None or not self._static:
+            return mask
+        found = mask.copy()
+        for k in np.flatnonzero(mask).tolist():
+            found[k] = tuple([float(columns[name][k]) for name in self.space]) not in self._seen
+        return found
+
     def _passes(self, values: Mapping[str, Any]) -> bool:
         if self._feasible is None:
             return True
@@ -243,6 +258,35 @@ class FeasibleSampler(BaseSampler):
             base._optimize_acqf = optimise  # type: ignore[method-assign]
 
 
+class _Seen:
+    """What the trials of a study had: values of all parameters, as Optuna keeps them."""
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+        self._settled: set[tuple[float, ...]] = set()
+        self._read = 0
+        self._open: set[tuple[float, ...]] = set()
+
+    def __contains__(self, key: tuple[float, ...]) -> bool:
+        return key in self._settled or key in self._open
+
+    def read(self, study: Study, own: int) -> None:
+        """Take note of all trials but one."""
+        trials = study._get_trials(deepcopy=False, use_cache=True)
+        while self._read < len(trials) and trials[self._read].state.is_finished():
+            self._settled |= self._keys(trials[self._read])
+            self._read += 1
+        self._open = set()
+        for t in trials[self._read :]:
+            if t.number != own:
+                self._open |= self._keys(t)
+
+    def _keys(self, t: FrozenTrial) -> set[tuple[float, ...]]:
+        if any(name not in t.params for name in self.space):
+            return set()
+        return {tuple([float(d.to_internal_repr(t.params[name])) for name, d in self.space.items()])}
+
+
 class _PrunedView:
     """A study of several objectives, with a direction for its pruned trials."""
 
@@ -278,19 +322,27 @@ def _filtering_estimator(owner: FeasibleSampler) -> type[_ParzenEstimator]:
             if not owner._joint or len(self._search_space) < len(owner.space):
                 return super().sample(rng, size)
             kept: list[dict[str, np.ndarray]] = []
+            known: list[dict[str, np.ndarray]] = []  # feasible, and another trial had them
             count = looked = 0
             rows = max(size, 64)
             for turn in range(_ROUNDS):
                 block = super().sample(rng, rows)
                 mask = owner._filter(block, size)
                 looked += len(mask)
-                if mask.any():
-                    kept.append({name: column[mask] for name, column in block.items()})
-                    count += int(mask.sum())
+                fresh = owner._fresh(block, mask)
+                if fresh.any():
+                    kept.append({name: column[fresh] for name, column in block.items()})
+                    count += int(fresh.sum())
+                elif mask.any():
+                    known.append({name: column[mask] for name, column in block.items()})
+                    if len(known) >= _TRIES:
+                        break
                 if count >= size or (count and turn >= 4):
                     break
                 # sampling a density is what takes time: as many rows as the rate so far asks for, and some
                 rows = min(1024, max(64, 3 * (size - count) * looked // (2 * max(count, 1))))
+            if not count and known:
+                kept, count = known, sum(len(next(iter(part.values()))) for part in known)
             if not count:
                 goal = {n: owner.space[n].to_external_repr(block[n][0].item()) for n in owner.space}
                 found = nearest(rng, owner.space, owner._filter, goal)
@@ -314,19 +366,25 @@ class _FeasibleChildren:
     def __call__(self, study: Study, space: Space, parents: list[FrozenTrial]) -> dict[str, Any]:
         owner = self.owner
         child: dict[str, Any] = {}
+        known: dict[str, Any] | None = None  # a feasible one that another trial had
         for attempt in range(_CHILDREN):
             child = self.inner(study, space, parents)
-            known = {name: value for name, value in child.items() if name in owner.space}
-            missing = [name for name in owner.space if name not in known]
+            bred = {name: value for name, value in child.items() if name in owner.space}
+            missing = [name for name in owner.space if name not in bred]
             size = 64 if missing else 1
             block = {
-                name: np.full(size, d.to_internal_repr(known[name])) if name in known else draw(owner._rng.rng, d, size)
+                name: np.full(size, d.to_internal_repr(bred[name])) if name in bred else draw(owner._rng.rng, d, size)
                 for name, d in owner.space.items()
             }
-            hits = np.flatnonzero(owner._filter(block, 1))
-            owner._note("filtered" if attempt or missing else "base", size, int(hits.size))
-            if hits.size:
-                return row(block, int(hits[0]), owner.space)
+            mask = owner._filter(block, _TRIES if missing else 1)
+            owner._note("filtered" if attempt or missing else "base", size, int(mask.sum()))
+            fresh = owner._fresh(block, mask)
+            if fresh.any():
+                return row(block, int(fresh.argmax()), owner.space)
+            if mask.any() and known is None:
+                known = row(block, int(mask.argmax()), owner.space)
+        if known is not None:
+            return known
         start = first_feasible(owner._rng.rng, owner.space, None, child)
         found = nearest(owner._rng.rng, owner.space, owner._filter, start.values)
         owner._note("repaired", found.looked, found.passed)

@@ -35,6 +35,7 @@ SAMPLER: Final = Kinds(
         ),
         "gp": Section("Gaussian process with expected improvement.", (_STARTUP,)),
         "random": Section("Independent uniform draws.", ()),
+        "grid": Section("Every feasible candidate once, in an order by the seed; such a study ends by itself.", ()),
     },
 )
 

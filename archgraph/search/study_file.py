@@ -477,7 +477,11 @@ class _StudyReader:
                     f"`{on}` is not reported each epoch",
                     expected=", ".join(MEASURED["trained"]),
                 )
-        if study.trials is None and study.timeout is None and not {"trials", "timeout"} & set(self.tree):
+        if study.sampler.kind == "grid":
+            from archgraph.search.grid import unlisted
+
+            unlisted(study, self.tree, self.faults)
+        elif study.trials is None and study.timeout is None and not {"trials", "timeout"} & set(self.tree):
             self.faults.error(
                 "study/missing", span_of(self.tree), "a study ends: it has `trials`, or a `timeout` in seconds"
             )

@@ -22,7 +22,7 @@ from archgraph.search.draws import Infeasible
 from archgraph.search.evaluate import Outcome, evaluate
 from archgraph.search.feasible import Feasibility
 from archgraph.search.objectives.failures import Diverged, Pruned, is_out_of_memory
-from archgraph.search.parts import OneMetric, make_pruner, make_sampler, open_study, pruned_metric
+from archgraph.search.parts import OneMetric, make_pruner, make_sampler, open_study, pruned_metric, trials_of
 from archgraph.search.sampler import trial_seed
 from archgraph.search.storage import HEARTBEAT, open_storage, together
 from archgraph.search.study_file import Study
@@ -72,6 +72,7 @@ class Worker:
         self.candidates = Candidates(study)
         self.feasibility = Feasibility(study, self.candidates)
         self.sampler = make_sampler(study, self.feasibility)
+        self.trials = trials_of(study, self.sampler)
         self.storage = (
             storage if storage is not None else open_storage(study.storage, folder, HEARTBEAT if shared else None)
         )
@@ -151,7 +152,7 @@ class Worker:
         rest = self._unsettled()
         waiting = sum(t.state == TrialState.WAITING for t in rest)
         counted = self._counted + sum(t.state != TrialState.WAITING and not _is_lost(t) for t in rest)
-        if self.study.trials is not None and counted >= self.study.trials and not waiting:
+        if self.trials is not None and counted >= self.trials and not waiting:
             return None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # asking outside of `optimize` with a heartbeat: it is kept below

@@ -102,6 +102,8 @@ BROKEN = [
     ("trials: 8", "trials: 8\nset: {dimm: 3}", "set/unknown", "did you mean `dim`"),
     ("trials: 8", "trials: 8\nat: {y: [1]}", "at/unknown", "no input `y`"),
     ("trials: 8", "trials: 8\nplugins: [nobody_has_this]", "plugin/missing", "--plugin"),
+    ("[relu, gelu]\n", "[relu, gelu]\n  train.lr: {range: [0.1, 1]}\nsampler: grid\n", "study/grid", "a `step`"),
+    ("[relu, gelu]\n", "[relu, gelu]\n  widths.0: {range: [1, 999]}\nsampler: grid\n", "study/grid", "383,616"),
     ("spec: tiny.yaml", "spec: tinny", "spec/unknown", "tinny"),
 ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final, NamedTuple, NoReturn, Protocol
 
@@ -111,7 +112,7 @@ class Emitter(Protocol):
 class Attribute:
     """One declared attribute: its kind, default and documentation."""
 
-    __slots__ = ("default", "doc", "draw", "index", "inert", "kind", "name", "plain_int", "required")
+    __slots__ = ("default", "doc", "draw", "floor", "index", "inert", "kind", "name", "required")
 
     def __init__(self, kind: Kind, default: Any, required: bool, doc: str, inert: bool, draw: Any) -> None:
         self.kind = kind
@@ -122,8 +123,8 @@ class Attribute:
         self.draw = draw
         self.name = ""
         self.index = 0
-        #: Any int is a value as it is.
-        self.plain_int = isinstance(kind, IntKind) and kind.low is None
+        #: An int that is no less is a value as it is.
+        self.floor = (-math.inf if kind.low is None else kind.low) if type(kind) is IntKind else math.inf
 
 
 _REQUIRED: Final = object()

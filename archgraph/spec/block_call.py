@@ -18,6 +18,7 @@ from archgraph.spec.frame import FAULTS, MAX_DEPTH, Frame, Made, Session
 from archgraph.spec.memo import Result, file_scope, recalled, remember, watched
 from archgraph.spec.model import Block, Local
 from archgraph.spec.params import NUMBERS, check_param, param_default, recorded
+from archgraph.spec.tape import Recorder, Tapes, input_key
 from archgraph.spec.values import UNKNOWN, Record, Ref, Turns, Values, Weights, flatten, freeze, rebuild, template, tidy
 
 _LATE: Final = ("late",)
@@ -215,11 +216,35 @@ def elaborate_block(
         return Result(None, None)
     if block.requires and not check_requirements(f, block.requires):
         return Result(None, None)
-    assert block.plan is not None
     f.span = block.span
     args = tuple([(n, recorded(env.get(n))) for n in block.params])  # a node may take a param's name
-    last = block.plan.run(f, first)
-    return finish_block(f, block, last, args)
+    return run_block(f, block, first, args)
+
+
+def run_block(f: Frame, block: Block, first: Any, args: tuple[tuple[str, Any], ...] = ()) -> Result:
+    """Run a block's body on inputs that are bound: by a tape, where one fits, or else the general way."""
+    plan = block.plan
+    assert plan is not None
+    if not f.session.tapes or block.closed is not None or f.session.faults:
+        return finish_block(f, block, plan.run(f, first), args)
+    tapes = plan.tapes
+    if tapes is None:
+        tapes = plan.tapes = Tapes()
+    key = input_key(f, block)
+    tape = tapes.find(f, key)
+    if tape is not None and tape.run(f):
+        return Result(f.finish(tape.outputs, args, whole=tape.whole), tape.structure)
+    if not tapes.worth_recording():
+        return finish_block(f, block, plan.run(f, first), args)
+    f.tape = recorder = Recorder(f, key)
+    try:
+        last = plan.run(f, first)
+        result = finish_block(f, block, last, args)
+    finally:
+        f.tape = None
+    if recorder.tape is not None:
+        tapes.keep(recorder.tape)
+    return result
 
 
 def finish_block(f: Frame, block: Block, last: Any, args: tuple[tuple[str, Any], ...] = ()) -> Result:
@@ -231,7 +256,7 @@ def finish_block(f: Frame, block: Block, last: Any, args: tuple[tuple[str, Any],
 
         return Result(finish_closed(f, block), None)
     if plan.outputs is None and type(last) is Ref:
-        return Result(f.finish((("out", last.ref),), args), None)
+        return _result(f, (("out", last.ref),), args, None)
     value = plan.output_value(f) if plan.outputs is not None else Record(out=last)
     if any(_bad(v) for v in value.values()):
         for name, v in value.items():
@@ -241,7 +266,16 @@ def finish_block(f: Frame, block: Block, last: Any, args: tuple[tuple[str, Any],
     outputs: list[tuple[str, tuple[int, int]]] = []
     for name, v in value.items():
         outputs += [(name + suffix, r.ref) for suffix, r in flatten(v)]
-    return Result(f.finish(tuple(outputs), args), template(value))
+    return _result(f, tuple(outputs), args, template(value))
+
+
+def _result(
+    f: Frame, outputs: tuple[tuple[str, tuple[int, int]], ...], args: tuple[tuple[str, Any], ...], structure: Any
+) -> Result:
+    graph = f.finish(outputs, args)
+    if f.tape is not None:
+        f.tape.made(f, outputs, structure, whole=len(graph.nodes) == len(f.nodes))
+    return Result(graph, structure)
 
 
 def _bad(v: Any) -> bool:

@@ -10,7 +10,7 @@ from archgraph.ir.dim import Num, sym
 from archgraph.ir.graph import Graph
 from archgraph.ir.types import TensorType
 from archgraph.ops.base import OpError
-from archgraph.spec.block_call import check_requirements, finish_block, rewritten
+from archgraph.spec.block_call import check_requirements, rewritten, run_block
 from archgraph.spec.block_inputs import bind_element, each_columns
 from archgraph.spec.frame import FAULTS, Frame, Session, TooLarge
 from archgraph.spec.model import Block, Input, Local, SpecFile
@@ -98,14 +98,12 @@ def elaborate_root(
         return None
     if not check_requirements(f, (*file.requires, *block.requires)):
         return None
-    assert block.plan is not None
     f.span = block.span
     try:
-        last = block.plan.run(f, first)
+        result = run_block(f, block, first)
     except TooLarge as error:
         f.fault("limit/size", error.at, str(error), chain=())
         return None
-    result = finish_block(f, block, last)
     if session.faults or result.graph is None:
         return None
     if file.rewrites:

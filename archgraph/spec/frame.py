@@ -19,6 +19,7 @@ from archgraph.spec.values import UNKNOWN, Ref, Unknown, is_value
 
 if TYPE_CHECKING:
     from archgraph.spec.model import Block
+    from archgraph.spec.tape import Recorder
 
 MAX_TURNS: Final = 4096
 MAX_NODES: Final = 1_000_000
@@ -41,8 +42,10 @@ class TooLarge(Exception):
 class Session:
     """Elaborations that share a memo of typed blocks: (block, arguments, input types) → graph."""
 
-    def __init__(self) -> None:
+    def __init__(self, tapes: bool = True) -> None:
         self.memo: dict[Any, Any] = {}
+        #: Whether bodies that run often are recorded, to be run faster.
+        self.tapes = tapes
         self.faults = Collector()
         self.reported: set[Any] = set()
         self.trials = 0
@@ -64,6 +67,12 @@ class Session:
         self.depth = 0
         if len(self.memo) > MAX_MEMO:
             self.memo.clear()
+
+    def forget_faults(self) -> None:
+        """Forget the faults recorded so far, as if nobody had met them."""
+        if self.faults:
+            self.reported -= {(d.code, d.at, d.message) for d in self.faults.diagnostics}
+            self.faults = Collector()
 
     def report(self, fault: Diagnostic) -> None:
         """Record a fault; once, where several instances of a block have it."""
@@ -114,6 +123,7 @@ class Frame:
         "session",
         "span",
         "taken",
+        "tape",
         "total",
         "trace",
     )
@@ -134,6 +144,8 @@ class Frame:
         #: Where its nodes stand below those of the block's own frame: ``blocks.`` inside a loop of that name.
         self.path = ""
         self.total = 0
+        #: Writes down what the body does, where that is wanted (see `archgraph.spec.tape`).
+        self.tape: Recorder | None = None
 
     # -- values --------------------------------------------------------------------------------------------------
 
@@ -184,6 +196,10 @@ class Frame:
     def refs(self, index: int) -> tuple[Ref, ...]:
         """The outputs of a node."""
         return tuple([Ref((index, k), t) for k, t in enumerate(self.nodes[index].types)])
+
+    def type_of(self, ref: ValueRef) -> TensorType:
+        """The type of a value."""
+        return self.inputs[ref[1]][1] if ref[0] < 0 else self.nodes[ref[0]].types[ref[1]]
 
     # -- rules' context ------------------------------------------------------------------------------------------
 
@@ -308,7 +324,9 @@ class Frame:
     ) -> Graph:
         """The graph: nodes that no output needs are dropped, but for those marked unused, or unless it is ``whole``."""
         nodes = self.nodes
-        needed = [whole] * (len(nodes) + 1)  # the last is number -1, the graph's inputs
+        if whole:
+            return self._graph(nodes, outputs, args, name)
+        needed = [False] * (len(nodes) + 1)  # the last is number -1, the graph's inputs
         for _, ref in outputs:
             needed[ref[0]] = True
         owners: set[str] = set()
@@ -343,6 +361,15 @@ class Frame:
                 )
             nodes = kept
             outputs = tuple((o, (renumber[r[0]], r[1])) for o, r in outputs)
+        return self._graph(nodes, outputs, args, name)
+
+    def _graph(
+        self,
+        nodes: list[Node],
+        outputs: tuple[tuple[str, ValueRef], ...],
+        args: tuple[tuple[str, Any], ...],
+        name: str | None,
+    ) -> Graph:
         return Graph(
             name or self.block.name,
             tuple(self.inputs),

@@ -6,7 +6,7 @@ A body is compiled once per file; elaboration runs the plans, once per (block, a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from archgraph.ir.diagnostics import Span
 from archgraph.ops.base import OpError, get_op
@@ -22,6 +22,9 @@ from archgraph.spec.values import (
 )
 from archgraph.spec.yaml import YMap, span_of
 
+if TYPE_CHECKING:
+    from archgraph.spec.tape import Tapes
+
 Eval = Callable[[Mapping[str, Any]], Any]
 
 
@@ -34,6 +37,8 @@ class NodePlan:
     explicit: ClassVar[bool] = False
     #: Passes its `given`, or the value above, on to plans inside.
     wraps: ClassVar[bool] = False
+    #: Says itself, while a tape is recorded, what it does (see `archgraph.spec.tape`).
+    straight: ClassVar[bool] = False
     #: `shape` is a key of its own, no pattern that the value must fit.
     has_shape: ClassVar[bool] = False
 
@@ -52,14 +57,21 @@ class NodePlan:
 
     def evaluate(self, f: Frame, it: Any, name: str) -> Any:
         """Add the node to the frame and return its value; faults are recorded and give `UNKNOWN`."""
+        tape = f.tape
+        if tape is not None and not self.is_straight():
+            return tape.other(self, f, it, name)
         before = f.span
         span = self._span
         if span is None:
             span = self._span = self.at()
         f.span = span
         try:
-            if self.condition is not None and not f.truth(self.condition):
-                return self.skipped(f, it, name)
+            if self.condition is not None:
+                holds = f.truth(self.condition)
+                if tape is not None:
+                    tape.decided(self.condition, holds)
+                if not holds:
+                    return self.skipped(f, it, name)
             value = self.run(f, it, name)
             if self.names is not None:
                 value = self._spread(f, value, name)
@@ -72,6 +84,10 @@ class NodePlan:
             return f.caught(error, self.place(error) or f.span)
         finally:
             f.span = before
+
+    def is_straight(self) -> bool:
+        """Whether it tells a tape what it does."""
+        return self.straight and self.shape is None
 
     def place(self, error: Exception) -> Span | None:
         """Where a fault stands that names a key of the node."""
@@ -156,7 +172,7 @@ class OutputPlan:
 class GraphPlan:
     """A compiled body: named nodes in order, and its outputs."""
 
-    __slots__ = ("indexed", "items", "outputs", "refs")
+    __slots__ = ("indexed", "items", "outputs", "refs", "tapes")
 
     def __init__(self, items: list[tuple[str, NodePlan]], outputs: list[OutputPlan] | None) -> None:
         self.items = items
@@ -167,6 +183,7 @@ class GraphPlan:
         for o in outputs or ():
             refs |= o.ref.refs
         self.refs = refs
+        self.tapes: Tapes | None = None
 
     def run(self, f: Frame, it: Any) -> Any:
         """Run every node; returns the last value."""
@@ -175,6 +192,8 @@ class GraphPlan:
             it = plan.evaluate(f, it, name)
             if name != "_":
                 env[name] = it
+            if f.tape is not None:
+                f.tape.bound(it)
         return it
 
     def output_value(self, f: Frame) -> Any:
@@ -183,8 +202,12 @@ class GraphPlan:
         found = Record()
         for o in self.outputs:
             try:
-                if o.when is not None and not f.truth(o.when):
-                    continue
+                if o.when is not None:
+                    holds = f.truth(o.when)
+                    if f.tape is not None:
+                        f.tape.decided(o.when, holds)
+                    if not holds:
+                        continue
                 found[o.name] = o.ref.get(f, None, o.name)
             except FAULTS as error:
                 found[o.name] = f.caught(error, o.at())

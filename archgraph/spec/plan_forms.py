@@ -34,6 +34,8 @@ class FormulaPlan(NodePlan):
 
     __slots__ = ("given", "named", "roots", "tree")
 
+    straight = True
+
     def __init__(self, at: Callable[[], Span | None], tree: Expr, given: RefPlan | None) -> None:
         super().__init__(at)
         self.tree = tree
@@ -41,6 +43,9 @@ class FormulaPlan(NodePlan):
         #: Operands given by name, in this order.
         self.named: dict[str, RefPlan] = {}
         self.roots: tuple[str, ...] = tuple(sorted(tree.names))
+
+    def is_straight(self) -> bool:
+        return super().is_straight() and not self.named
 
     def first_input(self, f: Frame, it: Any, name: str) -> Any:
         return it if self.given is None else self.given.get(f, it, name)
@@ -68,13 +73,18 @@ class FormulaPlan(NodePlan):
             return f.caught(error, f.span, origins(f, values))
         assert isinstance(out, TensorType)
         index = f.add(f.unique(name), op, tuple(v.ref for v in values), (out,), flags=self.flags)
-        return f.refs(index)[0]
+        found = f.refs(index)[0]
+        if f.tape is not None:
+            f.tape.formula(self, f, it, name, index, types, found)
+        return found
 
 
 class ChainPlan(NodePlan):
     """A list: each item takes the value above."""
 
     __slots__ = ("items", "start")
+
+    straight = True
 
     def __init__(self, at: Callable[[], Span | None], items: list[tuple[str | None, NodePlan]]) -> None:
         super().__init__(at)
@@ -92,6 +102,8 @@ class ChainPlan(NodePlan):
             value = plan.evaluate(f, value, own)
             if label is not None:
                 f.env[label] = value
+            if f.tape is not None:
+                f.tape.bound(value)
         return value
 
 
@@ -100,6 +112,8 @@ class ResidualPlan(NodePlan):
 
     __slots__ = ("branch", "given", "shortcut")
     wraps = True
+
+    straight = True
 
     def __init__(
         self, at: Callable[[], Span | None], branch: NodePlan, shortcut: NodePlan | None, given: RefPlan | None
@@ -138,11 +152,15 @@ class ResidualPlan(NodePlan):
             found = same.infer(f, y.type, x.type)
             assert not isinstance(found, tuple)
             index = f.append(Node(f.unique(name + "_same"), same, (y.ref, x.ref), (found,), origin=f.span))
+            if f.tape is not None:
+                f.tape.void = True
             y = Ref((index, 0), found)
         op = _add()
         out = op.infer(f, x.type, y.type)
         assert not isinstance(out, tuple)
         index = f.append(Node(f.unique(name), op, (x.ref, y.ref), (out,), origin=f.span))
+        if f.tape is not None:
+            f.tape.plain(f, index, (x.type, y.type), equal=True)
         return Ref((index, 0), out)
 
 
@@ -179,6 +197,8 @@ class SwitchPlan(NodePlan):
     __slots__ = ("cases", "given", "selector")
     wraps = True
 
+    straight = True
+
     def __init__(
         self, at: Callable[[], Span | None], selector: Eval, cases: dict[Any, NodePlan], given: RefPlan | None
     ) -> None:
@@ -192,6 +212,8 @@ class SwitchPlan(NodePlan):
 
     def run(self, f: Frame, it: Any, name: str) -> Any:
         value = f.value(self.selector)
+        if f.tape is not None:
+            f.tape.decided(self.selector, value)
         if isinstance(value, (Late, Real)) and free(value):
             from archgraph.ir.real import NeedsValue
 
@@ -221,6 +243,8 @@ class ValuePlan(NodePlan):
     """A name standing as a node: the value itself."""
 
     __slots__ = ("ref",)
+
+    straight = True
 
     def __init__(self, at: Callable[[], Span | None], ref: RefPlan) -> None:
         super().__init__(at)
@@ -263,6 +287,8 @@ class GroupPlan(NodePlan):
 
     __slots__ = ("body", "given")
     wraps = True
+
+    straight = True
 
     def __init__(self, at: Callable[[], Span | None], body: GraphPlan, given: RefPlan | None = None) -> None:
         super().__init__(at)

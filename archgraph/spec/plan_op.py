@@ -42,6 +42,8 @@ class OpPlan(OperandPlan):
         "target",
     )
 
+    straight = True
+
     def __init__(self, at: Callable[[], Span | None]) -> None:
         super().__init__(at)
         #: Op class or Block; None if a param decides.
@@ -57,6 +59,10 @@ class OpPlan(OperandPlan):
         #: Attributes as written, for targets known at run time only: (compiler, raw mapping).
         self.overlay: Any = None
 
+    def is_straight(self) -> bool:
+        target = self.target
+        return super().is_straight() and self.given is None and not (type(target) is Block and target.root)
+
     def run(self, f: Frame, it: Any, name: str) -> Any:
         target, preset = self.target, None
         if self.late_target is not None:
@@ -69,6 +75,8 @@ class OpPlan(OperandPlan):
         """What a target param stands for."""
         assert self.late_target is not None
         value = self.late_target(f.env)
+        if f.tape is not None:
+            f.tape.aimed(self.late_target, value)
         if isinstance(value, OpRef):
             return value.target, value.attrs
         if isinstance(value, str):
@@ -107,7 +115,7 @@ class OpPlan(OperandPlan):
                 op = self._filled(f, cls)
             if op is None:
                 try:
-                    op = self._instance(f, cls, preset)
+                    op = self.instance(f, cls, preset)
                 except Failed:
                     self._operands(f, it, name, cls)
                     return UNKNOWN
@@ -134,8 +142,12 @@ class OpPlan(OperandPlan):
         weights = () if self.given is None else self._given(f, it, name, op, types)
         if not isinstance(outs, tuple):
             index = f.append(Node(own, op, inputs, (outs,), (), 1, None, (), weights, self.flags, f.span))
+            if f.tape is not None:
+                f.tape.op(self, f, index, types)
             return Ref((index, 0), outs)
         index = f.append(Node(own, op, inputs, outs, (), 1, None, (), weights, self.flags, f.span))
+        if f.tape is not None:
+            f.tape.op(self, f, index, types)
         return Record(zip(output_names(op, len(outs)), f.refs(index), strict=True))
 
     def _filled(self, f: Frame, cls: type[Op]) -> Op | None:
@@ -147,7 +159,7 @@ class OpPlan(OperandPlan):
         try:
             for index, a, fn in self.dynamic:
                 v = fn(env)
-                if type(v) is not int or not a.plain_int:
+                if type(v) is not int or v < a.floor:
                     v = cls.convert(a, tidy(v))
                     if isinstance(v, (Real, tuple, Expr)):
                         late = late | late_names(v)
@@ -156,7 +168,14 @@ class OpPlan(OperandPlan):
             return None
         return cls(tuple(values), late)
 
-    def _instance(self, f: Frame, cls: type[Op], preset: Any) -> Op:
+    def instance(self, f: Frame, cls: type[Op], preset: Any) -> Op:
+        """The op from all its attributes; faults are recorded.
+
+        Raises
+        ------
+        Failed
+            If there were any.
+        """
         values = self.attributes(f, cls, preset)
         try:
             return cls.from_mapping(values)
@@ -227,9 +246,12 @@ class OpPlan(OperandPlan):
                 "`weights` can be given to ops; a block takes them as inputs", code="weights/block", key="weights"
             )
         share = one_instance(f, block) if block.root else None
-        return call_block(f, name, block, args, values, self.flags, share, self._argument)
+        value = call_block(f, name, block, args, values, self.flags, share, self.argument)
+        if f.tape is not None:
+            f.tape.call(self, f, block, values, name, value)
+        return value
 
-    def _argument(self, param: str) -> Span | None:
+    def argument(self, param: str) -> Span | None:
         """Where an argument is written."""
         return self.attrs[param][2]() if param in self.attrs else self._span
 

@@ -103,6 +103,8 @@ def step(f: Frame, value: Any, segment: int | str, name: str) -> Any:
         return value
     if isinstance(segment, str) and isinstance(value, (Values, Turns)):
         index = f.env.get(segment)
+        if f.tape is not None:
+            f.tape.read(segment, index)
         if isinstance(index, int):
             segment = index
         elif isinstance(index, (Late, Real)):
@@ -166,7 +168,7 @@ def _named_part(f: Frame, value: Ref, segment: str) -> Ref | None:
         return value
     if node.op is None:
         return None
-    types = tuple(None if r is None else type_of(f, r) for r in node.inputs)
+    types = tuple(None if r is None else f.type_of(r) for r in node.inputs)
     assert isinstance(node.op, Op)
     for w in node.op.weights(*types):
         if w.name == segment:
@@ -195,7 +197,3 @@ def single(value: Any, name: str) -> Any:
     if value is not UNKNOWN and not isinstance(value, Ref):
         raise OpError(f"`{name}` must be one tensor")
     return value
-
-
-def type_of(f: Frame, ref: tuple[int, int]) -> Any:
-    return f.inputs[ref[1]][1] if ref[0] < 0 else f.nodes[ref[0]].types[ref[1]]

@@ -9,7 +9,7 @@ from archgraph.ir.diagnostics import Span
 from archgraph.ops.base import Op, OpError, check_operands
 from archgraph.spec.frame import Frame
 from archgraph.spec.plan_op import OpPlan, output_names
-from archgraph.spec.plan_refs import near, type_of
+from archgraph.spec.plan_refs import near
 from archgraph.spec.values import (
     UNKNOWN,
     Record,
@@ -59,7 +59,7 @@ class SharePlan(OpPlan):
         types = tuple(None if r is None else r.type for r in refs)
         check_operands(type(op), types)
         outs = op.infer(f, *types)
-        before = tuple(None if r is None else type_of(f, r) for r in owner.inputs)
+        before = tuple(None if r is None else f.type_of(r) for r in owner.inputs)
         mine = [(w.name, w.shape) for w in op.weights(*types)]
         theirs = [(w.name, w.shape) for w in op.weights(*before)]
         if mine != theirs:

@@ -259,6 +259,8 @@ class Slots:
         names = [*self.file.block_names(), *all_ops(), *[p for p, d in self.block.params.items() if d.kind == "op"]]
         near = did_you_mean(word, names)
         hint = f"did you mean `{near}`?" if near else None
+        if word in self.block.params:
+            hint = f"the param is passed on as `${word}`"
         library = library_with(word)
         if library is not None:
             hint = f"`{word}` is a block of {library}: add it to `uses`"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 from archgraph.ir.dim import Dim, SymbolicTruth
@@ -11,6 +12,10 @@ from archgraph.ops.base import Op, OpError
 from archgraph.spec.frame import Frame
 from archgraph.spec.loop_frame import Column, Silent
 from archgraph.spec.loop_rolled import RolledLoop
+from archgraph.spec.model import Block
+from archgraph.spec.plan import NodePlan
+from archgraph.spec.plan_op import OpPlan
+from archgraph.spec.plan_refs import RefPlan
 from archgraph.spec.plan_region import read_inputs
 from archgraph.spec.values import (
     UNKNOWN,
@@ -68,6 +73,7 @@ class LoopPlan(RolledLoop):
             return UNKNOWN
         inner, refs, first = made
         value = first
+        body = self.body
         found = Values()
         for t in range(n):
             for k, column in columns:
@@ -77,7 +83,7 @@ class LoopPlan(RolledLoop):
             if label in inner.taken:
                 raise OpError(f"two turns are called `{label}`", code="label/twice", key="label")
             before = len(inner.nodes)
-            got = self.body.evaluate(inner, value if self.kind == "for" else first, label)
+            got = body.evaluate(inner, value if self.kind == "for" else first, label)
             if self.shared and t > 0:
                 self._share(inner, before)
             if isinstance(got, Turns):
@@ -87,6 +93,7 @@ class LoopPlan(RolledLoop):
             found.append(got)
             if self.kind == "for":
                 value = self._carry(inner, got, value)
+                body = self._fed(inner, got)
         total = Turns(found[-1], found) if self.kind == "for" else found
         outputs: list[tuple[str, tuple[int, int]]] = []
         if self.kind == "for" and not self.indexed:
@@ -144,6 +151,21 @@ class LoopPlan(RolledLoop):
                     inner.env[n] = v
             return got
         return got
+
+    def _fed(self, inner: Frame, got: Any) -> NodePlan:
+        """The body for the next turn: operands of a block that outputs of the last turn bear the names of are those."""
+        body = self.body
+        if type(got) is not Record or not isinstance(body, OpPlan) or not isinstance(body.target, Block):
+            return body
+        back = {n: f"{n}." for n in body.target.inputs if n in got}  # with a dot: no name in a spec is like that
+        inner.env.update((alias, got[n]) for n, alias in back.items())
+        refs = {n: RefPlan(alias) for n, alias in back.items()}
+        fed = copy(body)
+        if body.kwinputs is not None:
+            fed.kwinputs = {n: refs.get(n, given) for n, given in body.kwinputs.items()}
+        elif body.inputs is not None and not any(p.splice for p in body.inputs if isinstance(p, RefPlan)):
+            fed.inputs = [refs.get(n, given) for n, given in zip(body.target.inputs, body.inputs, strict=False)]
+        return fed
 
     def _map(self, f: Frame, it: Any, name: str, n: int, columns: list[Column]) -> Any:
         """Calls side by side with one set of weights: the first owns them."""

@@ -46,6 +46,8 @@ def _reads_above(plan: NodePlan) -> bool:
         return plan.given is None and "it" in plan.refs
     if isinstance(plan, ValuePlan):
         return False
+    if isinstance(plan, LoopPlan):
+        return plan.given is None and _reads_above(plan.body)
     if isinstance(plan, OpPlan) and isinstance(plan.target, Block):
         inputs = plan.target.inputs
         if not inputs or (plan.kwinputs is not None and next(iter(inputs)) in plan.kwinputs):

@@ -253,6 +253,47 @@ blocks:
     torch.testing.assert_close(out["h"], b)
 
 
+@pytest.mark.parametrize("given", ["{x: a, total: b}", "[a, b]"])
+@pytest.mark.parametrize("index", ["0", "j"])
+def test_a_chain_feeds_outputs_to_the_inputs_that_they_are_named_like(given: str, index: str) -> None:
+    body = f"""
+inputs: {{a: [B, C], b: [B, C]}}
+graph:
+  walk: {{op: step, for: {{j: 3}}, in: {given}, k: {index}}}
+outputs: {{x: walk.x, total: walk.total}}
+blocks:
+  step:
+    params: {{k: 0}}
+    inputs: {{x: [B, C], total: [B, C]}}
+    graph: {{y: {{formula: x + 1 + k}}, t: {{formula: total + y}}}}
+    outputs: {{x: y, total: t}}
+"""
+    x, total = data(1, 2), data(1, 2, seed=1)
+    out = run(body, x, total)
+    for j in range(3):
+        x = x + 1 + (j if index == "j" else 0)
+        total = total + x
+    torch.testing.assert_close(out["x"], x)
+    torch.testing.assert_close(out["total"], total)
+
+
+def test_a_chain_that_names_what_it_takes_may_stand_behind_a_constant() -> None:
+    body = """
+inputs: {x: [B, C]}
+graph:
+  zero: {op: constant, value: 0.0}
+  walk: {op: step, for: {j: 3}, in: {x: x, total: zero}}
+outputs: {total: walk.total}
+blocks:
+  step:
+    inputs: {x: [B, C], total: []}
+    graph: {sum: {op: reduce, in: x, pattern: b c ->, reduction: sum}, more: {formula: total + sum}}
+    outputs: {x: x, total: more}
+"""
+    x = data(1, 2)
+    torch.testing.assert_close(run(body, x), 3 * x.sum())
+
+
 def test_each_runs_turns_side_by_side() -> None:
     body = """
 inputs: {x: [B, 4]}

@@ -30,6 +30,9 @@ class ScaledDotProductAttention(Op, name="scaled_dot_product_attention"):
     -----
     Dropout falls on the attention weights, in training only. Generated code has no branches, so a ``dropout_p`` other
     than 0 makes the call a leaf module; in eval both do the same.
+
+    Between a short sequence (128 at most) and one that is longer, or of unknown length, the call goes through
+    `archgraph.nn.attention.scaled_dot_product_attention`, which is torch's function but for speed on a CPU.
     """
 
     dropout_p: Any = attr(FLOAT, 0.0, doc="probability that an attention weight is dropped in training", inert=True)
@@ -123,7 +126,17 @@ class ScaledDotProductAttention(Op, name="scaled_dot_product_attention"):
             return b.module("archgraph.nn.attention.ScaledDotProductAttention", *operands, **options)
         if attn_mask is not None:
             options["attn_mask"] = attn_mask
-        return b.call("torch.nn.functional.scaled_dot_product_attention", query, key, value, **options)
+        of = "archgraph.nn.attention" if self._few_and_many(*b.in_types) else "torch.nn.functional"
+        return b.call(f"{of}.scaled_dot_product_attention", query, key, value, **options)
+
+    def _few_and_many(
+        self, query: TensorType, key: TensorType, value: TensorType, attn_mask: TensorType | None = None
+    ) -> bool:
+        """Whether one sequence is short and the other long, or may be: a function of ours then looks at the sizes."""
+        if self.is_causal or self.enable_gqa or query.rank != 4 or (attn_mask is not None and attn_mask.dtype == "bool"):
+            return False
+        n, s = query.shape[-2], key.shape[-2]
+        return any(_short(few) and not _short(many) for few, many in ((n, s), (s, n)))
 
 
 class KernelizedAttention(Op, name="kernelized_attention"):
@@ -167,6 +180,10 @@ class KernelizedAttention(Op, name="kernelized_attention"):
     def lower(self, b: Emitter, query: Handle, key: Handle, value: Handle) -> Handle:
         function = "archgraph.nn.attention.kernelized_attention"
         return b.call(function, query, key, value, feature_map=self.feature_map, floor=b.scalar(self.floor))
+
+
+def _short(length: Num) -> bool:
+    return isinstance(length, int) and length <= 128
 
 
 def _require_equal(cx: Context, a: Num, b: Num, what: str, types: tuple[TensorType, ...]) -> None:

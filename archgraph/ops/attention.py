@@ -133,7 +133,8 @@ class ScaledDotProductAttention(Op, name="scaled_dot_product_attention"):
         self, query: TensorType, key: TensorType, value: TensorType, attn_mask: TensorType | None = None
     ) -> bool:
         """Whether one sequence is short and the other long, or may be: a function of ours then looks at the sizes."""
-        if self.is_causal or self.enable_gqa or query.rank != 4 or (attn_mask is not None and attn_mask.dtype == "bool"):
+        masked = attn_mask is not None and attn_mask.dtype == "bool"
+        if self.is_causal or self.enable_gqa or masked or query.rank != 4:
             return False
         n, s = query.shape[-2], key.shape[-2]
         return any(_short(few) and not _short(many) for few, many in ((n, s), (s, n)))

@@ -171,7 +171,7 @@ def test_few_and_many_are_torchs_to_the_last_digits(
     with watched(monkeypatch) as asked:
         found = scaled_dot_product_attention(q, k, v, mask, scale)
     assert not asked
-    assert found.transpose(1, 2).is_contiguous()  # as torch's kernel lays it out: the rearrangement that follows stays a view
+    assert found.transpose(1, 2).is_contiguous()  # so what follows may stay a view
     tolerance = 1e-5 if dtype is torch.float32 else 1e-12
     torch.testing.assert_close(found, want, rtol=tolerance, atol=tolerance)
 
@@ -328,7 +328,7 @@ def test_kernelized_attention_is_linear_in_both_lengths() -> None:
 
 
 @pytest.mark.parametrize("queries", [5, 9000])
-@pytest.mark.parametrize("function", [lambda *x: kernelized_attention(*x, "elu_plus_one"), scaled_dot_product_attention])
+@pytest.mark.parametrize("function", [kernelized_attention, scaled_dot_product_attention])
 def test_the_functions_can_be_traced_compiled_and_exported(function: Any, queries: int) -> None:
     class Net(torch.nn.Module):
         def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:

@@ -210,7 +210,7 @@ def _torchs(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scal
     return torch.nn.functional.scaled_dot_product_attention(*given, scale=scale).squeeze(0)
 
 
-# -- attention that sums keys and values up first -----------------------------------------------------------------------
+# -- attention that sums keys and values up first ----------------------------------------------------------------------
 
 
 def kernelized_attention(

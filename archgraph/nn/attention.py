@@ -69,7 +69,7 @@ def _eager(*tensors: Any) -> bool:
             return False  # a proxy of a tracer has no sizes to look at
     return not (
         (torch.is_grad_enabled() and any(x.requires_grad for x in tensors))
-        or any(forward_ad.unpack_dual(x).tangent is not None for x in tensors)
+        or any(forward_ad.unpack_dual(x).tangent is not None for x in tensors)  # type: ignore[no-untyped-call]
         or torch.is_autocast_enabled("cpu")
         or torch._C._functorch.peek_interpreter_stack() is not None
     )
@@ -117,8 +117,9 @@ def _few(query: Any, key: Any, value: Any, mask: Any) -> bool:
     if query.dtype not in (torch.float32, torch.float64):
         return False  # powers of two need the range
     few, many = sorted((query.shape[2], key.shape[2]))
-    fits = few <= _FEW and many >= _MANY if mask is None else few <= _FEW_BIASED and many >= _MANY_BIASED
-    return fits and query.shape[:2] == key.shape[:2] == value.shape[:2] and min(query.numel(), value.numel()) > 0
+    fits: bool = few <= _FEW and many >= _MANY if mask is None else few <= _FEW_BIASED and many >= _MANY_BIASED
+    full = min(query.numel(), value.numel()) > 0
+    return fits and full and bool(query.shape[:2] == key.shape[:2] == value.shape[:2])
 
 
 def _rows(many: int, most: int) -> int:
@@ -206,8 +207,9 @@ def _spread(
 
 def _torchs(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale: float | None) -> Tensor:
     """torch's kernel on the heads of one sample."""
-    given = (None if x is None else x.unsqueeze(0) for x in (query, key, value, bias))
-    return torch.nn.functional.scaled_dot_product_attention(*given, scale=scale).squeeze(0)
+    mask = None if bias is None else bias.unsqueeze(0)
+    operands = query.unsqueeze(0), key.unsqueeze(0), value.unsqueeze(0)
+    return torch.nn.functional.scaled_dot_product_attention(*operands, attn_mask=mask, scale=scale).squeeze(0)
 
 
 # -- attention that sums keys and values up first ----------------------------------------------------------------------

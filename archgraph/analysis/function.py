@@ -9,8 +9,10 @@ from math import prod
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from archgraph.analysis.cases import Cases
-from archgraph.analysis.law import RESULTS, Entry, Law, place
+from archgraph.analysis.law import RESULTS, TICKS, Entry, Law, place
+from archgraph.analysis.profiles import DeviceProfile, load_profile
 from archgraph.analysis.program import INT64
+from archgraph.analysis.roofline import TIMES, Target, target, times_of
 from archgraph.analysis.sizes import with_params
 from archgraph.analysis.symbolic import base_point, open_names
 from archgraph.ir.diagnostics import Diagnostic, SpecError, did_you_mean
@@ -38,10 +40,20 @@ class CostFunction:
         The same with lists taken apart: ``depths.0``, ``depths.1`` …
     choices : mapping of str to tuple
         Names that take one of listed values, and those values. `by_code` takes their numbers in the list instead.
+    on : Target or None
+        The device that times are for.
     """
 
-    def __init__(self, spec: Spec, graph: str | None, at: Mapping[str, Any] | None, over: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        graph: str | None,
+        at: Mapping[str, Any] | None,
+        over: Mapping[str, Any],
+        on: Target | None = None,
+    ) -> None:
         self.spec = spec
+        self.on = on
         self.graph = graph
         self.at = dict(at or {})
         known = open_names(spec, graph)
@@ -136,7 +148,7 @@ class CostFunction:
                 entries[int(k)] = value
                 settings[whole] = entries
         opened = [name for name in self.names if chosen.get(name, _OPEN) is _OPEN]
-        return Law(Cases(with_params(self.spec, settings), opened, self.graph, self.at), self.columns)
+        return Law(Cases(with_params(self.spec, settings), opened, self.graph, self.at), self.columns, self.on)
 
     def law(self, **choices: Any) -> Law:
         """The law for a choice of values."""
@@ -167,7 +179,8 @@ class CostFunction:
         -------
         dict
             Arrays ``params``, ``macs``, ``flops``, ``activation_bytes`` (int64; Python ints where one does not fit)
-            and ``valid`` (bool). Costs of candidates that are not valid mean nothing.
+            and ``valid`` (bool). Costs of candidates that are not valid mean nothing. With a device also float64
+            ``roofline``, ``roofline_op_by_op`` (seconds) and, where its profile tells, ``energy`` (joules).
 
         Raises
         ------
@@ -202,8 +215,20 @@ class CostFunction:
         """
         flat, entry = self._listing(lambda: self._point(values))
         if entry.costs is None:
-            return {**dict.fromkeys(RESULTS, 0), "valid": False}
-        return entry.costs.scalar(flat)
+            empty: dict[str, Any] = dict.fromkeys(self._names, 0)
+            return self._timed({**empty, "valid": False})
+        return self._timed(entry.costs.scalar(flat))
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return RESULTS if self.on is None else (*RESULTS, *TICKS)
+
+    def _timed(self, found: dict[str, Any]) -> dict[str, Any]:
+        """What is told: times in place of the counts that they are made of."""
+        if self.on is None:
+            return found
+        kept = {name: value for name, value in found.items() if name not in TICKS}
+        return {**kept, **times_of(found, self.on)}
 
     def why(self, **values: Any) -> list[str]:
         """What is wrong with a candidate; nothing if it is valid."""
@@ -276,7 +301,9 @@ class CostFunction:
         shape = np.broadcast_shapes(*(a.shape for a in flat.values()))
         columns = [np.broadcast_to(flat[name], shape).reshape(-1) for name in self.columns]
         chosen = [np.broadcast_to(codes[name], shape).reshape(-1) for name in self.choices]
-        return {name: a.reshape(shape) for name, a in self._by_case(columns, chosen, prod(shape)).items()}
+        found = self._timed(self._by_case(columns, chosen, prod(shape)))
+        kinds = {name: np.float64 for name in found if name in TIMES}
+        return {name: a.astype(kinds.get(name, a.dtype), copy=False).reshape(shape) for name, a in found.items()}
 
     def _chosen(self, name: str, given: Any, coded: bool) -> tuple[NDArray[Any], NDArray[Any]]:
         """Of a column of a listed name: its values where they are integers (else 0), and which option each takes."""
@@ -313,7 +340,7 @@ class CostFunction:
             key = key * size + codes
         if not key.size or key.min() == key.max():
             return self._law(tuple(int(codes[0]) if rows else 0 for codes in chosen)).run(columns, rows)
-        out: dict[str, Any] = {name: np.zeros(rows, np.int64) for name in RESULTS}
+        out: dict[str, Any] = {name: np.zeros(rows, np.int64) for name in self._names}
         out["valid"] = np.zeros(rows, bool)
         for number in np.unique(key):
             where = np.flatnonzero(key == number)
@@ -385,6 +412,8 @@ def cost_function(
     over: Iterable[str] | Mapping[str, Iterable[Any] | None],
     graph: str | None = None,
     at: Mapping[str, Any] | None = None,
+    device: DeviceProfile | str | None = None,
+    dtype: str | None = None,
     **settings: Any,
 ) -> CostFunction:
     """The cost of an architecture as a function of hyperparameters and input sizes.
@@ -402,6 +431,10 @@ def cost_function(
         Which graph, where there are several.
     at : mapping, optional
         Input name → shape; sizes left out take the spec's examples and a batch of one.
+    device : DeviceProfile or str, optional
+        A device, the name of a shipped one or a YAML file: times and energy are told as well, by its roofline.
+    dtype : str, optional
+        What the device computes in; float32 by default.
     **settings
         Hyperparameters to set.
 
@@ -423,4 +456,5 @@ def cost_function(
     if isinstance(over, str):
         raise TypeError("`over` takes a list of names")
     names = over if isinstance(over, Mapping) else dict.fromkeys(over)
-    return CostFunction(spec, graph, at, names)
+    on = None if device is None else target(load_profile(device) if isinstance(device, str) else device, dtype)
+    return CostFunction(spec, graph, at, names, on)

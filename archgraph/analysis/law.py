@@ -10,8 +10,10 @@ from archgraph.analysis.compiled import Compiled
 from archgraph.analysis.conditions import conditions, guards
 from archgraph.analysis.cost import peaks, totals
 from archgraph.analysis.program import INT64, Program
+from archgraph.analysis.roofline import Target, roofline
 from archgraph.analysis.sizes import default_sizes, with_sizes
 from archgraph.ir.diagnostics import Diagnostic, SpecError
+from archgraph.ir.dim import Num
 from archgraph.ir.graph import Graph, Guard
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 #: What a cost function tells of a candidate, and ``valid``.
 RESULTS: Final = ("params", "macs", "flops", "activation_bytes")
+#: What it tells besides where a device is named; `archgraph.analysis.roofline.times_of` makes times of it.
+TICKS: Final = ("elementwise", "bound_ticks", "op_by_op_ticks", "kept_bytes", "moved_bytes")
 _CHUNK: Final = 1 << 16
 
 
@@ -27,7 +31,7 @@ class Entry:
 
     __slots__ = ("case", "costs", "guards", "holds")
 
-    def __init__(self, case: Case, columns: Sequence[str]) -> None:
+    def __init__(self, case: Case, columns: Sequence[str], on: Target | None = None) -> None:
         self.case = case
         self.holds: Compiled | None = None
         if case.assumed:
@@ -36,14 +40,23 @@ class Entry:
         self.costs: Compiled | None = None
         if case.graph is not None:
             self.guards = tuple(guards(case.graph))
-            self.costs = Compiled(_program(case.graph, columns, self.guards))
+            self.costs = Compiled(_program(case.graph, columns, self.guards, on))
 
 
-def _program(graph: Graph, columns: Sequence[str], held: Sequence[Guard]) -> Program:
+def _program(graph: Graph, columns: Sequence[str], held: Sequence[Guard], on: Target | None) -> Program:
     t = totals(graph)
-    results = {"params": t.params, "macs": t.macs, "elementwise": t.elementwise, "activation_bytes": peaks(graph)}
+    results: dict[str, Num | tuple[Num, ...]] = {
+        "params": t.params, "macs": t.macs, "elementwise": t.elementwise, "activation_bytes": peaks(graph)
+    }  # fmt: skip
+    if on is not None:
+        found = roofline(graph, on)
+        results |= {
+            "bound_ticks": found.bound_ticks, "op_by_op_ticks": found.load.ticks, "kept_bytes": found.kept_bytes,
+            "moved_bytes": found.load.moved,
+        }  # fmt: skip
     program = Program(columns, results, {"flops": ("macs", "elementwise")}, conditions(g.cond for g in held))
-    program.results = {name: program.results[name] for name in (*RESULTS, "valid")}
+    names = (*RESULTS, "valid") if on is None else (*RESULTS, *TICKS, "valid")
+    program.results = {name: program.results[name] for name in names}
     return program
 
 
@@ -55,10 +68,14 @@ class Law:
     cases : Cases
     columns : sequence of str
         The symbols, and names that are none in this law.
+    on : Target, optional
+        A device, for `TICKS`.
     """
 
-    def __init__(self, cases: Cases, columns: Sequence[str]) -> None:
+    def __init__(self, cases: Cases, columns: Sequence[str], on: Target | None = None) -> None:
         self.cases = cases
+        self.on = on
+        self.names = RESULTS if on is None else (*RESULTS, *TICKS)
         self.columns = tuple(columns)
         self.entries: list[Entry] = []
 
@@ -77,7 +94,7 @@ class Law:
         case = self.cases.at(point)
         if case.graph is None:
             self._check(case, point)
-        entry = Entry(case, self.columns)
+        entry = Entry(case, self.columns, self.on)
         self.entries.append(entry)
         return entry
 
@@ -105,11 +122,11 @@ class Law:
         import numpy as np
 
         if rows == 0:
-            return _empty(0)
+            return _empty(0, self.names)
         entry = self.find([int(c[0]) for c in columns])
         if entry.holds is None:
-            return _evaluate(entry, columns, rows)
-        out = _empty(rows)
+            return _evaluate(entry, columns, rows, self.names)
+        out = _empty(rows, self.names)
         waiting = np.arange(rows)
         number = 0
         while len(waiting):
@@ -120,15 +137,15 @@ class Law:
             own = [c[waiting] for c in columns]
             here = _holds(entry, own, len(waiting))
             if here.any():
-                place(out, waiting[here], _evaluate(entry, [c[here] for c in own], int(here.sum())))
+                place(out, waiting[here], _evaluate(entry, [c[here] for c in own], int(here.sum()), self.names))
                 waiting = waiting[~here]
         return out
 
 
-def _empty(rows: int) -> dict[str, Any]:
+def _empty(rows: int, names: Sequence[str]) -> dict[str, Any]:
     import numpy as np
 
-    return {**{name: np.zeros(rows, np.int64) for name in RESULTS}, "valid": np.zeros(rows, bool)}
+    return {**{name: np.zeros(rows, np.int64) for name in names}, "valid": np.zeros(rows, bool)}
 
 
 def place(out: dict[str, Any], where: NDArray[Any], found: Mapping[str, NDArray[Any]]) -> None:
@@ -150,10 +167,12 @@ def _holds(entry: Entry, columns: Sequence[NDArray[Any]], rows: int) -> NDArray[
     return out["valid"]
 
 
-def _evaluate(entry: Entry, columns: Sequence[NDArray[Any]], rows: int) -> dict[str, NDArray[Any]]:
+def _evaluate(
+    entry: Entry, columns: Sequence[NDArray[Any]], rows: int, names: Sequence[str]
+) -> dict[str, NDArray[Any]]:
     import numpy as np
 
-    out = _empty(rows)
+    out = _empty(rows, names)
     if entry.costs is None or entry.costs.run(columns, out, 0, rows):
         return out
     # Something may be too large for 64 bits: take smaller pieces, and Python's integers where it still is.
@@ -161,7 +180,7 @@ def _evaluate(entry: Entry, columns: Sequence[NDArray[Any]], rows: int) -> dict[
         high = min(low + _CHUNK, rows)
         if entry.costs.run(columns, out, low, high):
             continue
-        large: dict[str, Any] = {name: np.empty(high - low, object) for name in RESULTS}
+        large: dict[str, Any] = {name: np.empty(high - low, object) for name in names}
         large["valid"] = np.empty(high - low, bool)
         entry.costs.run([c[low:high] for c in columns], large, 0, high - low, exact=True)
         for name, array in large.items():

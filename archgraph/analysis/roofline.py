@@ -19,7 +19,7 @@ sizes may be symbols.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, NamedTuple
@@ -34,10 +34,12 @@ from archgraph.ir.types import DTYPE_BYTES, is_float
 from archgraph.ops.base import Op
 from archgraph.ops.higher import Scan, SwitchTraining
 
-__all__ = ["SIDES", "Load", "Roofline", "Target", "load", "node_load", "roofline", "target"]
+__all__ = ["SIDES", "TIMES", "Load", "Roofline", "Target", "load", "node_load", "roofline", "target", "times_of"]
 
 #: What an op may wait for.
 SIDES: Final = ("products", "element-wise", "memory", "launch")
+#: Times of candidates by name, see `times_of`.
+TIMES: Final = ("roofline", "roofline_op_by_op", "energy")
 _RESOLUTION: Final = 1 << 16
 #: Dtypes of values for which rates may be given.
 _REAL: Final = frozenset(d for d in DTYPE_BYTES if d != "float" and is_float(d))
@@ -82,14 +84,20 @@ class Target:
         """`rates` of values of the model's own dtype."""
         return self._mac[self.dtype], self._elementwise[self.dtype]
 
+    @property
+    def tells_energy(self) -> bool:
+        """Whether the profile has energies for the dtype."""
+        energy = self.device.energy
+        return energy is not None and self.dtype in energy.picojoules_per_mac
+
     def seconds(self, ticks: float) -> float:
         """Ticks in seconds."""
         return ticks * self.tick
 
-    def joules(self, macs: float, elementwise: float, moved: float, seconds: float) -> float | None:
-        """Energy of work, traffic in bytes, and time; None where the profile does not tell."""
+    def joules(self, macs: Any, elementwise: Any, moved: Any, seconds: Any) -> Any:
+        """Energy of work, traffic in bytes, and time, numbers or arrays; None where the profile does not tell."""
         energy = self.device.energy
-        if energy is None or self.dtype not in energy.picojoules_per_mac:
+        if energy is None or not self.tells_energy:
             return None
         work = macs * energy.picojoules_per_mac[self.dtype]
         work += elementwise * energy.picojoules_per_elementwise.get(self.dtype, 0.0)
@@ -274,9 +282,12 @@ class Roofline:
     @cached_property
     def bound_ticks(self) -> tuple[Num, ...]:
         """Ticks of products, of element-wise work, and of traffic; the greatest and a launch make the bound."""
-        kept = int(self.on.device.cache_bytes)
-        traffic = dmax(self.compulsory - kept, 0) * self.on.byte
-        return self.load.mac_ticks, self.load.elementwise_ticks, traffic
+        return self.load.mac_ticks, self.load.elementwise_ticks, self.kept_bytes * self.on.byte
+
+    @cached_property
+    def kept_bytes(self) -> Num:
+        """Bytes of compulsory traffic, less what the last cache may keep from one call to the next."""
+        return dmax(self.compulsory - int(self.on.device.cache_bytes), 0)
 
     @property
     def ticks(self) -> Num:
@@ -308,20 +319,19 @@ class Roofline:
         return self.load.binds
 
     @property
-    def kept(self) -> int:
-        """Bytes of compulsory traffic beyond what the last cache may keep."""
-        return max(0, _closed(self.compulsory) - int(self.on.device.cache_bytes))
-
-    @property
     def energy(self) -> float | None:
         """Joules of the work and the compulsory traffic within the bound; None where the profile does not tell."""
-        return self.on.joules(_closed(self.load.macs), _closed(self.load.elementwise), self.kept, self.bound)
+        return self._joules(self.kept_bytes, self.bound)
 
     @property
     def op_by_op_energy(self) -> float | None:
         """Joules of all ops, each by itself with its operands in memory."""
-        moved = _closed(self.load.moved)
-        return self.on.joules(_closed(self.load.macs), _closed(self.load.elementwise), moved, self.op_by_op)
+        return self._joules(self.load.moved, self.op_by_op)
+
+    def _joules(self, moved: Num, seconds: float) -> float | None:
+        work = _closed(self.load.macs), _closed(self.load.elementwise)
+        joules: float | None = self.on.joules(*work, _closed(moved), seconds)
+        return joules
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; seconds, joules, bytes."""
@@ -354,6 +364,21 @@ def _closed(n: Num) -> int:
 def roofline(graph: Graph, on: Target) -> Roofline:
     """The roofline of one evaluation of a graph."""
     return Roofline(on, load(graph, on), compulsory_bytes(graph, on.width))
+
+
+def times_of(found: Mapping[str, Any], on: Target) -> dict[str, Any]:
+    """Times and energy of candidates from what a cost function counts: numbers, or arrays of them.
+
+    Returns
+    -------
+    dict
+        ``roofline`` and ``roofline_op_by_op`` in seconds, and ``energy`` in joules where the profile tells: those of
+        `Roofline.bound`, `Roofline.op_by_op` and `Roofline.energy`.
+    """
+    bound = (found["bound_ticks"] + on.launch) * on.tick
+    joules = on.joules(found["macs"], found["elementwise"], found["kept_bytes"], bound)
+    times = {"roofline": bound, "roofline_op_by_op": found["op_by_op_ticks"] * on.tick}
+    return times if joules is None else {**times, "energy": joules}
 
 
 @dataclass(frozen=True, slots=True)

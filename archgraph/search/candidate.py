@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from archgraph.analysis.cost import totals
+from archgraph.analysis.roofline import Target, roofline
 from archgraph.ir.canon import canonical_hash
 from archgraph.ir.diagnostics import Diagnostic, SpecError
 from archgraph.ir.graph import Graph
@@ -128,8 +129,8 @@ class Candidate:
         return spec_text(self.spec, name or f"{self.study.name}_candidate", summary, self.study.graph, self.sizes)
 
 
-def costs_of(graph: Graph, machine: Mapping[str, Any]) -> dict[str, float]:
-    """Costs of a closed graph, by the names of `archgraph.search.metrics.COSTS`."""
+def costs_of(graph: Graph, machine: Target | None) -> dict[str, float]:
+    """Costs of a closed graph, by the names of `archgraph.search.metrics.COSTS`; times where there is a machine."""
     t = totals(graph)
     memory = t.memory
     found: dict[str, Any] = {
@@ -146,9 +147,11 @@ def costs_of(graph: Graph, machine: Mapping[str, Any]) -> dict[str, float]:
         message = f"`{open_ones[0]}` is {found[open_ones[0]]}: a size is open"
         raise SpecError(Diagnostic("study/size", None, message, hint="say it with `at: {input: [1, 3, 32, 32]}`"))
     found["memory"] = found["weight_bytes"] + found["activation_bytes"]
-    work = found["flops"] / machine["flops_per_second"]
-    traffic = (found["weight_bytes"] + found["saved_bytes"]) / machine["bytes_per_second"]
-    found["roofline"] = max(work, traffic)
+    if machine is not None:
+        times = roofline(graph, machine)
+        found |= {"roofline": times.bound, "roofline_op_by_op": times.op_by_op}
+        if times.energy is not None:
+            found["energy"] = times.energy
     return found
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from archgraph.analysis.function import CostFunction, cost_function
 from archgraph.analysis.law import RESULTS
+from archgraph.analysis.roofline import TIMES
 from archgraph.ir.diagnostics import SpecError
 from archgraph.search.candidate import Candidates
 from archgraph.search.draws import Columns, Filter
@@ -53,8 +54,11 @@ class Feasibility:
         self._free = [p for p in parameters if p.target in ("param", "element")]
         self._over = {_column(p): _listed(p) for p in self._free}
         self._external = {p.name: _external(p) for p in study.space.parameters}
-        self._quick = [c for c in study.hard if c.metric in RESULTS]
-        self._slow = [c for c in study.hard if c.metric not in RESULTS]
+        timed = study.machine is not None and any(c.metric in TIMES for c in study.hard)
+        self._machine = study.machine if timed else None
+        told = (*RESULTS, *TIMES) if timed else RESULTS
+        self._quick = [c for c in study.hard if c.metric in told]
+        self._slow = [c for c in study.hard if c.metric not in told]
         real = any(p.values is None and not p.whole for p in self._free)
         self.compiled = not real and (not self._names or self._function(self._first_split()) is not None)
 
@@ -112,7 +116,15 @@ class Feasibility:
             try:
                 if self._over:
                     spec = self.candidates.structure(self.study.space.assignment(values, {}))
-                    found = cost_function(spec, over=self._over, graph=self.study.graph, at=self.study.at)
+                    on = self._machine
+                    found = cost_function(
+                        spec,
+                        over=self._over,
+                        graph=self.study.graph,
+                        at=self.study.at,
+                        device=None if on is None else on.device,
+                        dtype=None if on is None else on.dtype,
+                    )
             except (SpecError, ValueError):  # no closed form: its rows are elaborated
                 found = None
             self._functions[key] = found

@@ -22,7 +22,9 @@ COSTS: Final[dict[str, str]] = {
     "saved_bytes": "What a backward pass may need.",
     "weight_bytes": "Bytes of parameters and buffers.",
     "memory": "Weights and peak activations, in bytes.",
-    "roofline": "Seconds of a call on the study's `machine`: its arithmetic or its traffic, whichever is longer.",
+    "roofline": "Least seconds of a call on the study's `machine`, whatever is fused or cached.",
+    "roofline_op_by_op": "Seconds of a call on the study's `machine`, every op by itself with its operands in memory.",
+    "energy": "Joules of the work and the traffic that `roofline` counts.",
 }
 
 #: What is measured on a built candidate.

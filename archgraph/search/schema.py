@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from archgraph.search.machine import machine_schema
 from archgraph.search.metrics import COSTS, MEASURED
-from archgraph.search.sections import DATA, LATENCY, MACHINE, PROXY, PRUNER, SAMPLER, TRAIN
+from archgraph.search.sections import DATA, LATENCY, PROXY, PRUNER, SAMPLER, TRAIN
 from archgraph.search.study_file import DIRECTIONS, SECTIONS, VERSION
 
 __all__ = ["study_schema"]
@@ -130,7 +131,7 @@ def study_schema() -> Schema:
         "train": TRAIN.schema(),
         "proxies": PROXY.schema(),
         "latency": LATENCY.schema(),
-        "machine": MACHINE.schema(),
+        "machine": machine_schema(),
         "notes": {"description": "Anything worth telling."},
     }
     return {

@@ -202,11 +202,3 @@ LATENCY: Final = Section(
         Field("threads", "int", 1, "Threads on the CPU.", low=1),
     ),
 )
-
-MACHINE: Final = Section(
-    "The machine of the roofline: a call takes as long as its arithmetic or its memory traffic, whichever is longer.",
-    (
-        Field("flops_per_second", "float", 5e10, "Peak arithmetic.", low=1),
-        Field("bytes_per_second", "float", 1e10, "Peak memory traffic.", low=1),
-    ),
-)

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from archgraph.analysis.roofline import Target
 from archgraph.ir.diagnostics import Collector, Diagnostic, Span, SpecError, did_you_mean
 from archgraph.ops.plugins import missing
 from archgraph.search.fields import Section, read_kind, read_section, unknown_key
+from archgraph.search.machine import TIMES, default_machine, read_machine
 from archgraph.search.metrics import COSTS, MEASURED, is_known, known_metrics
-from archgraph.search.sections import DATA, LATENCY, MACHINE, PROXY, PRUNER, SAMPLER, TRAIN
+from archgraph.search.sections import DATA, LATENCY, PROXY, PRUNER, SAMPLER, TRAIN
 from archgraph.search.space import Space, read_space
 from archgraph.spec.load import Spec, load
 from archgraph.spec.yaml import YMap, load_yaml, read_source, span_of
@@ -113,7 +115,7 @@ class Study:
     train: Mapping[str, Any]
     proxies: Mapping[str, Any]
     latency: Mapping[str, Any]
-    machine: Mapping[str, Any]
+    machine: Target | None
     plugins: tuple[str, ...] = field(default=())
 
     @property
@@ -192,12 +194,13 @@ class _StudyReader:
         train = self._section("train", TRAIN)
         sampler = self._kind("sampler", SAMPLER) or Choice("tpe", SAMPLER.kinds["tpe"].defaults())
         pruner = self._kind("pruner", PRUNER) or Choice("none", {})
-        more = {
-            key: self._section(key, section)
-            for key, section in (("proxies", PROXY), ("latency", LATENCY), ("machine", MACHINE))
-        }
+        more = {key: self._section(key, section) for key, section in (("proxies", PROXY), ("latency", LATENCY))}
         objectives = self._objectives()
         constraints = self._constraints()
+        machine = read_machine(tree, os.path.dirname(os.path.abspath(self.file)), faults)
+        named = [*(o.metric for o in objectives), *(c.metric for c in constraints)]
+        if machine is None and any(name in TIMES for name in named):
+            machine = default_machine()
         trials, timeout, seed = self._number("trials", 1), self._number("timeout", 0), self._number("seed", 0)
         spec = self._spec()
         if spec is None:
@@ -227,7 +230,7 @@ class _StudyReader:
         study = Study(
             self.file, self.text, name, self._text("summary") or "", spec, graph, at_sizes, space, constraints,
             objectives, sampler, pruner, None if trials is None else int(trials), timeout, int(seed or 0),
-            self._text("storage") or "journal", data, train, more["proxies"], more["latency"], more["machine"], plugins,
+            self._text("storage") or "journal", data, train, more["proxies"], more["latency"], machine, plugins,
         )  # fmt: skip
         self._agree(study)
         faults.raise_if_any()
@@ -460,6 +463,11 @@ class _StudyReader:
         if needs_data and study.data is None and "data" not in self.tree:
             self.faults.error(
                 "study/missing", span_of(self.tree), f"`{needs_data[0]}` needs `data`", expected=", ".join(DATA.kinds)
+            )
+        if "energy" in study.metrics and study.machine is not None and not study.machine.tells_energy:
+            at = span_of(self.tree, "machine") if "machine" in self.tree else span_of(self.tree)
+            self.faults.error(
+                "study/machine", at, "`energy` needs a `machine` whose profile tells it", expected="machine: h100-sxm"
             )
         on = study.pruner.values.get("on", "")
         if study.pruner.kind != "none":

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import archgraph
 from archgraph.analysis.profiles import DeviceProfile, Energy
 from archgraph.analysis.roofline import SIDES, Roofline, fit, load, node_load, roofline, target
-from archgraph.analysis.sizes import default_sizes
-from archgraph.analysis.symbolic import open_graph
+from archgraph.analysis.sizes import default_sizes, with_sizes
+from archgraph.analysis.symbolic import close, open_graph
 from archgraph.analysis.traffic import calls, compulsory_bytes, needs
 from archgraph.ir.diagnostics import SpecError
 from archgraph.ir.dim import Dim, evaluate
@@ -242,3 +243,49 @@ def test_a_device_without_energy_tells_none() -> None:
 def test_unknown_dtype() -> None:
     with pytest.raises(SpecError, match="did you mean `bfloat16`"):
         target(DEVICE, "bfloat")
+
+
+@pytest.mark.parametrize(
+    ("name", "over"),
+    [
+        ("vit", {"dim": (64, 512, 64), "depth": (1, 14, 1), "image_size": (32, 320, 16), "num_heads": (1, 8, 1)}),
+        ("hornet", {"dim": (16, 96, 16), "H": (32, 256, 32), "W": (32, 256, 32), "B": (1, 5, 1)}),
+    ],
+)
+def test_compiled_times_are_those_of_the_graph(name: str, over: dict[str, tuple[int, int, int]]) -> None:
+    np = pytest.importorskip("numpy")
+    spec = load_spec(name)
+    f = archgraph.cost_function(spec, over=list(over), device=DEVICE, dtype="bfloat16")
+    rng = np.random.default_rng(0)
+    columns = {n: rng.choice(np.arange(*bounds), 40) for n, bounds in over.items()}
+    found = f(**columns)
+    assert found["roofline"].dtype == np.float64
+    assert set(found) == {
+        "params",
+        "macs",
+        "flops",
+        "activation_bytes",
+        "valid",
+        "roofline",
+        "roofline_op_by_op",
+        "energy",
+    }
+    for k in np.flatnonzero(found["valid"])[:12].tolist():
+        point = {n: int(c[k]) for n, c in columns.items()}
+        closed_spec, sizes = close(spec, list(point), None, None, point)
+        closed_spec = with_sizes(closed_spec, None, sizes)
+        graph = closed_spec.graph(None, default_sizes(closed_spec, None, sizes))
+        times = roofline(graph, target(DEVICE, "bfloat16"))
+        one = f.scalar(**point)
+        assert found["roofline"][k] == one["roofline"] == pytest.approx(times.bound, rel=1e-12)
+        assert found["roofline_op_by_op"][k] == one["roofline_op_by_op"] == pytest.approx(times.op_by_op, rel=1e-12)
+        assert found["energy"][k] == pytest.approx(one["energy"], rel=1e-12) == pytest.approx(times.energy, rel=1e-12)
+
+
+def test_times_beyond_64_bits_are_exact_all_the_same() -> None:
+    f = archgraph.cost_function("vit", over=["dim", "depth"], device=DEVICE, at={"image": (4096, 3, 224, 224)})
+    big = f(dim=[192, 3 * 2**20], depth=[12, 4000])
+    one = f.scalar(dim=3 * 2**20, depth=4000)
+    assert big["roofline"].dtype == float
+    assert big["roofline"][1] == pytest.approx(one["roofline"])
+    assert one["roofline"] > 2**63 * 1e-9

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import archgraph
 from archgraph.search.draws import draw
 from archgraph.search.feasible import Feasibility
 from archgraph.search.study_file import Constraint, Study, load_study
@@ -49,3 +50,22 @@ def test_limits_that_are_not_compiled(tmp_path: Path) -> None:
 def test_shipped_studies(name: str, rows: int) -> None:
     feasibility, _ = agree(load_study(CHECKOUT / "search" / f"{name}.yaml"), rows)
     assert feasibility.compiled
+
+
+def test_times_and_energy_are_compiled(tmp_path: Path) -> None:
+    """Also that a candidate's costs are those of the compiled function, and of a report."""
+    text = STUDY.replace(
+        "{params: {max: 4000}}",
+        "{roofline: {max: 1.2e-7}, roofline_op_by_op: {max: 2.2e-6, min: 2.0e-7}, energy: {max: 3.0e-8}}",
+    )
+    study = load_study(write(tmp_path, text + "machine: {device: raspberry-pi-5}\n"))
+    feasibility, _ = agree(study, 200)
+    assert feasibility.compiled
+    assert feasibility.elaborated == 0
+    found = feasibility.candidates.candidate({"dim": 16, "depth": 2, "heads": 2, "act": "gelu"})
+    assert study.machine is not None
+    times = archgraph.report(found.spec, device=study.machine.device).roofline
+    assert times is not None
+    assert found.costs["roofline"] == times.bound
+    assert found.costs["roofline_op_by_op"] == times.op_by_op
+    assert found.costs["energy"] == times.energy

@@ -104,6 +104,12 @@ BROKEN = [
     ("trials: 8", "trials: 8\nplugins: [nobody_has_this]", "plugin/missing", "--plugin"),
     ("[relu, gelu]\n", "[relu, gelu]\n  train.lr: {range: [0.1, 1]}\nsampler: grid\n", "study/grid", "a `step`"),
     ("[relu, gelu]\n", "[relu, gelu]\n  widths.0: {range: [1, 999]}\nsampler: grid\n", "study/grid", "383,616"),
+    ("trials: 8", "trials: 8\nmachine: h100sxm", "device/unknown", "did you mean `h100-sxm`"),
+    ("trials: 8", "trials: 8\nmachine: [t4]", "machine/form", "flops_per_second"),
+    ("trials: 8", "trials: 8\nmachine: {device: t4, dtype: bfloat16}", "device/dtype", "no rate for `bfloat16`"),
+    ("trials: 8", "trials: 8\nmachine: {dtype: bf16}", "study/value", "bfloat16"),
+    ("trials: 8", "trials: 8\nmachine: {device: t4, flops_per_second: 5.0}", "study/machine", "not both"),
+    ("macs: minimize", "energy: minimize", "study/machine", "machine: h100-sxm"),
     ("spec: tiny.yaml", "spec: tinny", "spec/unknown", "tinny"),
 ]
 
@@ -125,3 +131,31 @@ def test_all_faults_at_once(tmp_path: Path) -> None:
     with pytest.raises(SpecError) as caught:
         load_study(write(tmp_path, text))
     assert {d.code for d in caught.value.diagnostics} == {"space/name", "study/direction", "study/value"}
+
+
+@pytest.mark.parametrize(
+    ("machine", "name", "dtype", "rate"),
+    [
+        ("raspberry-pi-5", "raspberry-pi-5", "float32", 76.8e9),
+        ("{device: a100-sxm, dtype: int8}", "a100-sxm", "int8", 312e12),
+        ("own.yaml", "own", "float16", 3e9),
+        ("{flops_per_second: 4.0e+9, bytes_per_second: 1.0e+9}", "machine", "float32", 2e9),
+        ("{dtype: bfloat16}", "machine", "bfloat16", 2.5e10),
+    ],
+)
+def test_machines(tmp_path: Path, machine: str, name: str, dtype: str, rate: float) -> None:
+    own = "archgraph: 1\nmacs_per_second: {float16: 3.0e+9}\nbytes_per_second: 1.0e+9\n"
+    (tmp_path / "own.yaml").write_text(own, encoding="utf-8")
+    text = STUDY + f"machine: {machine}\n"
+    found = load_study(write(tmp_path, text)).machine
+    assert found is not None
+    assert (found.device.name, found.dtype, found.device.macs_per_second[dtype]) == (name, dtype, rate)
+    tree = json.loads(json.dumps(load_yaml(text)))
+    assert [e.message for e in Draft7Validator(study_schema()).iter_errors(tree)] == []
+
+
+def test_a_time_has_a_machine_and_nothing_else_needs_one(tmp_path: Path) -> None:
+    assert load_study(write(tmp_path)).machine is None
+    study = load_study(write(tmp_path, STUDY.replace("macs: minimize", "roofline: minimize")))
+    assert study.machine is not None
+    assert study.machine.device.bytes_per_second == 1e10

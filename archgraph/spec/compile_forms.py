@@ -215,7 +215,7 @@ class Forms(Ops):
             label = self.label(raw["label"], raw)
         inner = YMap(raw.file, raw.mark)
         for k in ("unused", "frozen"):
-            if k in raw:
+            if k in raw and (k == "frozen" or word == "map"):  # turns that never run are a call that never does
                 inner[k] = raw[k]
                 inner.pos[k] = raw.pos[k]
         if isinstance(body, OpPlan) and "when" in raw:
@@ -230,7 +230,7 @@ class Forms(Ops):
                 plan.given = first
                 body.inputs = [RefPlan("it"), *body.inputs[1:]]
         outer = YMap(raw.file, raw.mark)
-        for k in ("when", "else", "as", "shape"):
+        for k in ("when", "else", "as", "shape", "unused"):
             if (
                 k in raw
                 and k not in inner

@@ -59,7 +59,7 @@ def _check_items(
     items: list[tuple[str, NodePlan]], last_is_read: bool, read_outside: frozenset[str], raw: YMap, faults: Collector
 ) -> None:
     for k, (name, plan) in enumerate(items):
-        if "unused" in plan.flags or name == "_":
+        if name == "_" or "unused" in plan.flags or (isinstance(plan, LoopPlan) and "unused" in plan.body.flags):
             continue
         later = items[k + 1 :]
         if not later and last_is_read:

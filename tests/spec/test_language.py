@@ -294,6 +294,21 @@ blocks:
     torch.testing.assert_close(run(body, x), 3 * x.sum())
 
 
+@pytest.mark.parametrize("loop", ["each: {k: 2}", "for: {k: 2}", "repeat: 2"])
+def test_turns_that_never_run_are_registered(loop: str) -> None:
+    body = f"""
+inputs: {{x: [B, 4]}}
+graph:
+  y: {{op: linear, out_features: 3}}
+  kept: {{{loop}, op: linear, in: x, out_features: 4, unused: true}}
+outputs: {{y: y}}
+"""
+    model: Any = model_of(body)
+    x = data(1, 4)
+    assert {"kept.0.weight", "kept.1.weight"} < set(model.state_dict())
+    torch.testing.assert_close(model(x), F.linear(x, model.y.weight, model.y.bias))
+
+
 def test_each_runs_turns_side_by_side() -> None:
     body = """
 inputs: {x: [B, 4]}

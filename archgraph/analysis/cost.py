@@ -101,6 +101,15 @@ def _totals(graph: Graph) -> Totals:
     nodes, inputs = graph.nodes, graph.inputs
     for k, node in enumerate(nodes):
         op: Any = node.op
+        if op is None and not node.flags:
+            inner, n = totals(node.callees[0]), node.count
+            macs += inner.macs * n
+            elementwise += inner.elementwise * n
+            if node.share is None and not node.weights:
+                params += inner.params * n
+                buffers += inner.buffers * n
+                frozen += inner.frozen_params * n
+            continue
         if op is None or node.callees or node.flags:
             t = node_totals(graph, k)
             params += t.params

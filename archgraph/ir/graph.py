@@ -226,7 +226,8 @@ class Graph:
 
     @property
     def output_types(self) -> tuple[TensorType, ...]:
-        return tuple(self.type_of(ref) for _, ref in self.outputs)
+        inputs, nodes = self.inputs, self.nodes
+        return tuple([inputs[out][1] if node < 0 else nodes[node].types[out] for _, (node, out) in self.outputs])
 
     def node(self, name: str) -> Node:
         """The node of that name.
@@ -295,6 +296,8 @@ def late_of(nodes: Iterable[Node]) -> tuple[str, ...]:
     """Late names that nodes read, in order of first use: what a graph of them declares."""
     found: dict[str, None] = {}
     for n in nodes:
+        if not n.late and (n.op is None or not n.op.late):
+            continue
         for _, value in n.late:
             found.update(dict.fromkeys(sorted(late_names(value) - {"turn"})))
         if n.op is not None and n.op.late:

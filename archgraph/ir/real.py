@@ -12,6 +12,7 @@ import numbers
 import operator
 from collections.abc import Callable, Mapping
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any, NoReturn, TypeAlias
 
 from archgraph.ir._algebra import Dim, Num, plain, sym
@@ -252,6 +253,12 @@ class Late(Real):
 
     def __reduce__(self) -> tuple[Callable[..., Real], tuple[Any, ...]]:
         return Late, self.args
+
+
+@lru_cache(maxsize=1024)
+def late(name: str) -> Late:
+    """The late value of that name."""
+    return Late(name)
 
 
 Scalar: TypeAlias = int | float | Fraction | Dim | Real

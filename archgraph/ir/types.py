@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final, final
+from typing import Any, Final, NamedTuple, final
 
 from archgraph.ir.dim import Dim, Num, prod
 
@@ -57,30 +57,26 @@ def promote(a: str, b: str) -> str:
     return a if _RANK[a] >= _RANK[b] else b
 
 
-class Layout:
+class _Layout(NamedTuple):
+    prefix: Num
+    grid: tuple[Num, ...]
+
+
+@final
+class Layout(_Layout):
     """A token axis as ``prefix`` tokens followed by the rows of a ``grid`` (row-major).
 
     ``prefix + prod(grid)`` is the axis' length.
     """
 
-    __slots__ = ("_hash", "grid", "prefix")
-    prefix: Num
-    grid: tuple[Num, ...]
+    __slots__ = ()
 
-    def __init__(self, prefix: Num, grid: Iterable[Num]) -> None:
-        self.prefix = prefix
-        self.grid = tuple(grid)
-        self._hash = hash((prefix, self.grid))
+    def __new__(cls, prefix: Num, grid: Iterable[Num]) -> Layout:
+        return tuple.__new__(cls, (prefix, tuple(grid)))
 
     @property
     def length(self) -> Num:
         return self.prefix + prod(self.grid)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Layout) and self.prefix == other.prefix and self.grid == other.grid
-
-    def __hash__(self) -> int:
-        return self._hash
 
     def __repr__(self) -> str:
         return f"Layout({self.prefix}, {self.grid})"
@@ -116,13 +112,14 @@ class TensorType:
         Which axes are token grids; axes counted from 0, in ascending order.
     """
 
-    __slots__ = ("__weakref__", "_hash", "dtype", "key", "layout", "shape")
+    __slots__ = ("__weakref__", "_hash", "_numel", "dtype", "key", "layout", "shape")
     dtype: str
     shape: tuple[Num, ...]
     layout: tuple[tuple[int, Layout], ...]
     #: What tells this type from every other, the layout included (for memo keys).
     key: tuple[Any, ...]
-    _hash: int
+    _hash: int | None
+    _numel: Num | None
 
     def __new__(cls, dtype: str, shape: Iterable[Num], layout: tuple[tuple[int, Layout], ...] = ()) -> TensorType:
         if type(shape) is not tuple:
@@ -138,7 +135,8 @@ class TensorType:
         self.shape = shape
         self.layout = layout
         self.key = key
-        self._hash = hash((dtype, shape))
+        self._hash = None
+        self._numel = None
         _types[key] = self
         return self
 
@@ -149,7 +147,10 @@ class TensorType:
     @property
     def numel(self) -> Num:
         """Number of elements."""
-        return prod(self.shape)
+        known = self._numel
+        if known is None:
+            known = self._numel = prod(self.shape)
+        return known
 
     @property
     def bytes(self) -> Num:
@@ -161,7 +162,13 @@ class TensorType:
         kept = self.layout
         if kept:
             old = self.shape
-            kept = tuple([item for item in kept if shape[item[0]] == old[item[0]]]) if len(shape) == len(old) else ()
+            if len(shape) != len(old):
+                kept = ()
+            else:
+                for axis, _ in kept:
+                    if shape[axis] != old[axis]:
+                        kept = tuple([item for item in kept if shape[item[0]] == old[item[0]]])
+                        break
         return TensorType(self.dtype, shape, kept)
 
     def with_dtype(self, dtype: str) -> TensorType:
@@ -170,6 +177,8 @@ class TensorType:
 
     def with_layout(self, axis: int, layout: Layout | None) -> TensorType:
         """The same type with the layout of one axis set or, with None, forgotten."""
+        if not self.layout:
+            return self if layout is None else TensorType(self.dtype, self.shape, ((axis, layout),))
         rest = [(a, lay) for a, lay in self.layout if a != axis]
         if layout is not None:
             rest.append((axis, layout))
@@ -177,10 +186,11 @@ class TensorType:
 
     def layout_of(self, axis: int) -> Layout | None:
         """The layout of an axis (negative counts from the end), if it is known."""
-        axis %= len(self.shape)
-        for a, layout in self.layout:
-            if a == axis:
-                return layout
+        if self.layout:
+            axis %= len(self.shape)
+            for a, layout in self.layout:
+                if a == axis:
+                    return layout
         return None
 
     def symbols(self) -> frozenset[str]:
@@ -197,7 +207,10 @@ class TensorType:
         return isinstance(other, TensorType) and self.dtype == other.dtype and self.shape == other.shape
 
     def __hash__(self) -> int:
-        return self._hash
+        known = self._hash
+        if known is None:
+            known = self._hash = hash((self.dtype, self.shape))
+        return known
 
     def __reduce__(self) -> tuple[Any, ...]:
         return TensorType, (self.dtype, self.shape, self.layout)

@@ -188,6 +188,8 @@ def _short(length: Num) -> bool:
 
 
 def _require_equal(cx: Context, a: Num, b: Num, what: str, types: tuple[TensorType, ...]) -> None:
+    if a is b:
+        return
     cond = eq(a, b)
     if cond is False:
         fail(f"{what} must be equal: {a} and {b}", found=_show(types))

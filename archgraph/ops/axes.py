@@ -46,7 +46,7 @@ def axis_of(x: TensorType, dim: int, more: int = 0) -> int:
     OpError
         If there is no such axis.
     """
-    rank = x.rank + more
+    rank = len(x.shape) + more
     axis = normalize_axis(dim, rank)
     if axis is None:
         fail(f"there is no axis {dim}", f"between {-rank} and {rank - 1}", x, key="dim")
@@ -55,6 +55,8 @@ def axis_of(x: TensorType, dim: int, more: int = 0) -> int:
 
 def axes_of(x: TensorType, dims: Sequence[int]) -> tuple[int, ...]:
     """Several axes, as by `axis_of`; each may stand once."""
+    if len(dims) == 1:
+        return (axis_of(x, dims[0]),)
     axes = tuple(axis_of(x, d) for d in dims)
     if len(set(axes)) < len(axes):
         fail("an axis stands twice", found=f"{list(dims)} of {x}", key="dim")
@@ -63,19 +65,22 @@ def axes_of(x: TensorType, dims: Sequence[int]) -> tuple[int, ...]:
 
 def without_axis(x: TensorType, axis: int) -> TensorType:
     """``x`` with one axis taken out; layouts move along."""
-    kept = tuple((a - (a > axis), lay) for a, lay in x.layout if a != axis)
+    kept = tuple([(a - (a > axis), lay) for a, lay in x.layout if a != axis])
     return TensorType(x.dtype, x.shape[:axis] + x.shape[axis + 1 :], kept)
 
 
 def with_axis(x: TensorType, axis: int, length: Num) -> TensorType:
     """``x`` with a new axis before ``axis``; layouts move along."""
-    moved = tuple((a + (a >= axis), lay) for a, lay in x.layout)
+    moved = tuple([(a + (a >= axis), lay) for a, lay in x.layout])
     return TensorType(x.dtype, (*x.shape[:axis], length, *x.shape[axis:]), moved)
 
 
 def resized(x: TensorType, axis: int, length: Num, layout: Layout | None = None) -> TensorType:
     """``x`` with one axis of another length, and its layout set or forgotten."""
-    return TensorType(x.dtype, (*x.shape[:axis], length, *x.shape[axis + 1 :]), x.layout).with_layout(axis, layout)
+    shape = (*x.shape[:axis], length, *x.shape[axis + 1 :])
+    if not x.layout:
+        return TensorType(x.dtype, shape, () if layout is None else ((axis, layout),))
+    return TensorType(x.dtype, shape, x.layout).with_layout(axis, layout)
 
 
 def position(cx: Context, x: TensorType, axis: int, value: Num, what: str) -> Num:

@@ -12,7 +12,7 @@ from archgraph.ir.diagnostics import Span
 from archgraph.ir.dim import Cond, Num
 from archgraph.ir.real import Late, NeedsValue, Real, free, late_names
 from archgraph.ir.types import DTYPE_BYTES, TensorType, is_float, is_int
-from archgraph.ops.kinds import AttributeValueError, Init, IntKind, Kind
+from archgraph.ops.kinds import AttributeValueError, Init, IntKind, Kind, ListKind
 
 
 class OpError(Exception):
@@ -112,7 +112,7 @@ class Emitter(Protocol):
 class Attribute:
     """One declared attribute: its kind, default and documentation."""
 
-    __slots__ = ("default", "doc", "draw", "floor", "index", "inert", "kind", "name", "required")
+    __slots__ = ("default", "doc", "draw", "floor", "index", "inert", "item_floor", "kind", "name", "required")
 
     def __init__(self, kind: Kind, default: Any, required: bool, doc: str, inert: bool, draw: Any) -> None:
         self.kind = kind
@@ -124,7 +124,16 @@ class Attribute:
         self.name = ""
         self.index = 0
         #: An int that is no less is a value as it is.
-        self.floor = (-math.inf if kind.low is None else kind.low) if type(kind) is IntKind else math.inf
+        self.floor = _floor(kind)
+        #: A tuple of ints that are no less is a value as it is.
+        self.item_floor = _floor(kind.item) if type(kind) is ListKind else math.inf
+
+
+def _floor(kind: Kind) -> float:
+    """The least int that a kind takes as it is; infinite where it takes none."""
+    if not isinstance(kind, IntKind):
+        return math.inf
+    return -math.inf if kind.low is None else kind.low
 
 
 _REQUIRED: Final = object()

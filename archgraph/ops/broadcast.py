@@ -19,6 +19,8 @@ def broadcast(cx: Context, *shapes: tuple[Num, ...]) -> tuple[Num, ...]:
     """
     result = list(shapes[0])
     for shape in shapes[1:]:
+        if tuple(result) == shape:
+            continue
         if len(shape) > len(result):
             result = [*shape[: len(shape) - len(result)], *result]
         for axis in range(1, min(len(shape), len(result)) + 1):

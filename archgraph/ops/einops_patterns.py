@@ -148,6 +148,8 @@ class Plan(NamedTuple):
     #: Axes whose size the pattern itself states.
     sizes: Mapping[str, int]
     grids: tuple[tuple[int, int, Group], ...]
+    #: All axes.
+    names: frozenset[str]
 
 
 @lru_cache(maxsize=1024)
@@ -178,6 +180,7 @@ def plan(pattern: str, rank: int) -> Plan:
         tuple(n for group in left for n in group if n not in kept),
         dict(before.sizes + after.sizes),
         tuple(_grid_rules(left, right)),
+        frozenset(old | kept),
     )
 
 
@@ -188,12 +191,11 @@ def axis_sizes(p: Plan, cx: Context, x: TensorType, lengths: Mapping[str, Num]) 
     """The size of every axis of the pattern, from the operand's shape, its layouts and the given ``lengths``."""
     known: dict[str, Num] = {**p.sizes, **lengths}
     if lengths:
-        names = {name for group in p.left + p.right for name in group}
         for name in lengths:
-            if name not in names:
+            if name not in p.names:
                 fail(
                     f'pattern "{p.pattern}" has no axis `{name}`',
-                    f"one of {', '.join(sorted(names))}",
+                    f"one of {', '.join(sorted(p.names))}",
                     name,
                     key="pattern",
                 )
@@ -226,9 +228,11 @@ def solve(
         if len(unknown) > 1:
             sizes.update(_from_layout(pattern, cx, x, axis, group, unknown, known))
             continue
-        rest = prod(known[name] for name in group if name in known)
+        rest: Num = 1
         for name in group:
-            sizes[name] = known.get(name, 0)
+            given = sizes[name] = known.get(name, 0)
+            if name in known:
+                rest *= given
         if not unknown:
             _require_equal(pattern, cx, x, axis, rest, _written(group))
         else:
@@ -310,13 +314,13 @@ def _grid_rules(left: Sequence[Group], right: Sequence[Group]) -> Iterable[tuple
 
 def result_type(p: Plan, x: TensorType, sizes: Mapping[str, Num], dtype: str | None = None) -> TensorType:
     """The type after the arrow: shape by ``sizes``, layouts kept, made or forgotten."""
-    shape = tuple(prod(sizes[name] for name in group) for group in p.right)
+    shape = tuple([sizes[group[0]] if len(group) == 1 else prod([sizes[name] for name in group]) for group in p.right])
     layouts: list[tuple[int, Layout]] = []
     for axis, source, names in p.grids:
         if not names:
             kept = x.layout_of(source)
             if kept is not None:
                 layouts.append((axis, kept))
-        elif source < 0 or all(x.layout_of(a) is None for a in range(source, source + len(names))):
+        elif source < 0 or not x.layout or all(x.layout_of(a) is None for a in range(source, source + len(names))):
             layouts.append((axis, Layout(0, [sizes[name] for name in names])))
     return TensorType(dtype or x.dtype, shape, tuple(layouts))

@@ -14,6 +14,7 @@ from archgraph.ops.axes import DECIDED
 from archgraph.ops.base import Context, Cost, Emitter, Handle, Op, attr, fail, operand
 from archgraph.ops.evaluation import Evaluation, Value
 from archgraph.ops.formula_density import formula_density
+from archgraph.ops.functions import OPERATORS
 from archgraph.ops.kinds import TEXT, FormulaKind, ListKind
 
 
@@ -108,11 +109,15 @@ class Arithmetic(Op):
     def infer(self, cx: Context, *types: TensorType) -> TensorType:
         if len(types) < 2:
             fail(f"`{self.op_name}` takes at least two values", found=len(types))
+        if len(types) == 2 and types[0] is types[1] and types[0].dtype == "float" and self.symbol:
+            return types[0]
         found = self.result(Evaluation(cx, {}), [Value(t) for t in types]).type
         assert found is not None
         return found
 
     def cost(self, ins: tuple[Any, ...], outs: tuple[TensorType, ...]) -> Cost:
+        if len(ins) == 2 and ins[0] is ins[1] and ins[0].dtype == "float" and self.symbol:
+            return Cost(0, OPERATORS[self.symbol].work * outs[0].numel)
         evaluation = Evaluation(DECIDED, {})
         self.result(evaluation, [Value(t) for t in ins])
         return Cost(elementwise=evaluation.work)

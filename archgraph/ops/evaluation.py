@@ -96,9 +96,11 @@ class Evaluation:
         types = [v.type for v in values if v.type is not None]
         if not types:
             return _number(what, f, values)
+        dtypes = [t.dtype for t in types]
         if dtype is None:
-            dtype = types[0].dtype if _same(types) and len(types) == len(values) else _common_dtype(values)
-        n = [t.dtype for t in types].count("complex")
+            one = len(types) == len(values) and dtypes.count(dtypes[0]) == len(dtypes)
+            dtype = dtypes[0] if one else _common_dtype(values)
+        n = dtypes.count("complex")
         if (n or f.dtype is make_complex) and any(is_float(t.dtype) and not make_complex(t.dtype) for t in types):
             fail(f"`{what}`: complex numbers have single precision", "float or float32", _listed(values))
         result = f.dtype(dtype) if not n or f.complex else None
@@ -118,6 +120,8 @@ class Evaluation:
         first = types[0]
         if _same(types):
             return first.with_dtype(dtype)
+        if len(types) == 2 and first.shape == types[1].shape:
+            return TensorType(dtype, first.shape, _layouts(types, first.shape))
         try:
             shape = broadcast(self.cx, *[t.shape for t in types])
         except OpError as unequal:
@@ -324,7 +328,10 @@ def _number(what: object, f: Function, values: Sequence[Value]) -> Value:
 
 def _same(types: Sequence[TensorType]) -> bool:
     first = types[0]
-    return all(t is first for t in types)
+    for t in types:  # noqa: SIM110  # a generator costs more than the few types
+        if t is not first:
+            return False
+    return True
 
 
 def _common_dtype(values: Sequence[Value]) -> str:
@@ -345,6 +352,11 @@ def _listed(values: Sequence[Value]) -> str:
 
 def _layouts(types: Sequence[TensorType], shape: tuple[Num, ...]) -> tuple[tuple[int, Layout], ...]:
     """Layouts of the axes that are not stretched, where no two operands contradict."""
+    known = [t for t in types if t.layout]
+    if not known:
+        return ()
+    if len(known) == 1 and known[0].shape == shape:
+        return known[0].layout
     found: dict[int, Layout | None] = {}
     for t in types:
         shift = len(shape) - len(t.shape)

@@ -233,7 +233,7 @@ class ListKind(Kind):
 
     def convert(self, value: Any) -> Any:
         if isinstance(value, (list, tuple, range)):
-            return tuple(self.item.convert(v) for v in value)
+            return tuple([self.item.convert(v) for v in value])
         if self.scalar:
             return (self.item.convert(value),)
         raise AttributeValueError(self.expected, value)

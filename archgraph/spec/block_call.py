@@ -8,7 +8,8 @@ from typing import Any, Final
 from archgraph.ir.diagnostics import Span, did_you_mean
 from archgraph.ir.dim import Cond, Dim, SymbolicTruth
 from archgraph.ir.graph import Graph, Node
-from archgraph.ir.real import Late, Real, free
+from archgraph.ir.real import Real, free
+from archgraph.ir.real import late as late_value
 from archgraph.ops.base import OpError
 from archgraph.spec.block_inputs import Refused, bind_inputs
 from archgraph.spec.block_order import order_of
@@ -43,9 +44,9 @@ def call_block(
         For unknown or missing arguments and inputs.
     """
     session = f.session
-    order = order_of(block)
-    unknown = [k for k in args if k not in block.params]
-    if unknown:
+    order = block.order or order_of(block)
+    if not block.params.keys() >= args.keys():
+        unknown = [k for k in args if k not in block.params]
         near = did_you_mean(unknown[0], block.params)
         raise OpError(
             f"`{block.name}` has no param `{unknown[0]}`",
@@ -61,10 +62,15 @@ def call_block(
     for param, p in block.params.items():
         value = args.get(param)
         if value is not None:
-            if type(value) not in NUMBERS and isinstance(value, Real) and free(value):
-                late.append((param, value))
-                bound[param] = Late(param)
-                key.append(_LATE)
+            if type(value) not in NUMBERS:
+                if isinstance(value, Real) and free(value):
+                    late.append((param, value))
+                    bound[param] = late_value(param)
+                    key.append(_LATE)
+                    continue
+            elif p.kind == "expr":
+                bound[param] = value
+                key.append(value if type(value) is int else (type(value), value))
                 continue
             try:
                 value = check_param(p, value)
@@ -170,11 +176,16 @@ def add_call(
     assert graph is not None
     own = f.unique(name)
     inputs = tuple([r.ref for r in refs])
-    bound = dict(late)
-    read = tuple([(n, bound[n]) for n in graph.late])
-    index = f.append(Node(own, None, inputs, graph.output_types, (graph,), 1, share, read, (), flags, f.span))
+    read: tuple[tuple[str, Any], ...] = ()
+    if graph.late:
+        bound = dict(late)
+        read = tuple([(n, bound[n]) for n in graph.late])
+    types = graph.output_types
+    index = f.append(Node(own, None, inputs, types, (graph,), 1, share, read, (), flags, f.span))
     if block is not None and args is not None:
         f.made[own] = Made(block, args)
+    if result.structure is None:
+        return Ref((index, 0), types[0])
     value = rebuild(result.structure, iter(f.refs(index)))
     if type(value) is Record and len(value) == 1:
         return next(iter(value.values()))
@@ -217,7 +228,7 @@ def elaborate_block(
     if block.requires and not check_requirements(f, block.requires):
         return Result(None, None)
     f.span = block.span
-    args = tuple([(n, recorded(env.get(n))) for n in block.params])  # a node may take a param's name
+    args = tuple([(n, v if type(v := env.get(n)) in NUMBERS else recorded(v)) for n in block.params])
     return run_block(f, block, first, args)
 
 
@@ -290,7 +301,15 @@ def _bad(v: Any) -> bool:
 
 def check_requirements(f: Frame, requires: Iterable[Local]) -> bool:
     """Check all entries of a ``requires``; returns whether what follows makes sense."""
-    return sum(not check_requirement(f, r) for r in requires) == 0
+    holds = True
+    for r in requires:
+        try:
+            if r.fn(f.env) is True:
+                continue
+        except FAULTS:  # said below
+            pass
+        holds = check_requirement(f, r) and holds
+    return holds
 
 
 def check_requirement(f: Frame, r: Local) -> bool:

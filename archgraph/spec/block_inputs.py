@@ -34,7 +34,7 @@ def bind_inputs(f: Frame, block: Block, given: Mapping[str, Any]) -> Any:
                 continue
             raise Refused(f"`{block.name}` needs the input `{i.name}`", i.pattern.text, code="input/missing")
         value = _input_value(f, i, v, i.name)
-        for _, column in each_columns(f, i):
+        for _, column in each_columns(f, i) if i.each else ():
             if len(column) != len(value):
                 n = len(column)
                 raise Refused(f"input `{i.name}` of `{block.name}` is a list of {n}", str(n), str(len(value)))

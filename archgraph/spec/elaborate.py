@@ -52,11 +52,11 @@ def elaborate_root(
                     f"the param `{name}` has no default", hint=f"give it with --set {name}=…", code="param/required"
                 )
             else:
-                env[name] = param_default(p, env)
+                env[name] = p.value if p.default is None else param_default(p, env)
         waiting: list[Local] = []
         for x in (*file.let, *block.let):
             names = x.expr.names if x.expr is not None else frozenset()
-            if all(n in env for n in names) and names.isdisjoint(w.name for w in waiting):
+            if names <= env.keys() and (not waiting or names.isdisjoint([w.name for w in waiting])):
                 f.span = x.span
                 env[x.name] = f.value(x.fn)
             else:
@@ -84,8 +84,9 @@ def elaborate_root(
             env[i.name] = value
             f.taken.add(i.name)
             first = value if first is None else first
-        for spelling, size in symbols_of(file).items():
-            env.setdefault(spelling, size)
+        if file.symbols:
+            for spelling, size in symbols_of(file).items():
+                env.setdefault(spelling, size)
         if block.closed is not None:
             from archgraph.spec.closed import open_frame
 

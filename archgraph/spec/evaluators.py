@@ -97,7 +97,7 @@ class ComputedList:
         self.names = _names(parts)
 
     def __call__(self, env: Mapping[str, Any]) -> Any:
-        return tuple(v if c else v(env) for c, v in self.parts)
+        return tuple([v if c else v(env) for c, v in self.parts])
 
 
 class ComputedMap:

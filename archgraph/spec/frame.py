@@ -86,7 +86,7 @@ def size(graph: Graph) -> int:
     """Nodes of a graph with those below, every turn and call counted."""
     known: int | None = graph._cache.get("size")
     if known is None:
-        known = graph._cache["size"] = sum(map(node_size, graph.nodes))
+        known = graph._cache["size"] = sum([1 if not n.callees else node_size(n) for n in graph.nodes])
     return known
 
 
@@ -370,7 +370,7 @@ class Frame:
         args: tuple[tuple[str, Any], ...],
         name: str | None,
     ) -> Graph:
-        return Graph(
+        graph = Graph(
             name or self.block.name,
             tuple(self.inputs),
             tuple(nodes),
@@ -380,3 +380,6 @@ class Frame:
             tuple(self.guards),
             f"{self.block.file.path}#{self.block.name}",
         )
+        if len(nodes) == len(self.nodes):
+            graph._cache["size"] = self.total
+        return graph

@@ -7,6 +7,7 @@ from typing import Any, Final
 from archgraph.ir.dim import Dim, Num, SymbolicTruth, sym
 from archgraph.ir.graph import Node
 from archgraph.ir.real import Late, NeedsValue
+from archgraph.ir.real import late as late_value
 from archgraph.ops.base import OpError
 from archgraph.spec.frame import Frame
 from archgraph.spec.loop_frame import Column, LoopFrame
@@ -32,7 +33,7 @@ class RolledLoop(LoopFrame):
 
     def _rolled(self, f: Frame, start: Any, name: str, n: Num, columns: list[Column]) -> Any:
         """One node for all turns, if every turn is the same graph; None if not."""
-        binding: dict[str, Any] = {key: Late(_TURN) for key, _, _ in self.loop_names}
+        binding: dict[str, Any] = {key: late_value(_TURN) for key, _, _ in self.loop_names}
         for key, column in columns:
             if column == range(len(column)) or list(column) == list(range(len(column))):
                 continue

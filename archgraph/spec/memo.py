@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from archgraph.ir.graph import Graph
@@ -45,17 +43,24 @@ def file_scope(session: Session, file: SpecFile) -> dict[str, Any]:
     return found
 
 
-@contextmanager
-def watched(session: Session) -> Iterator[set[tuple[SpecFile, str]]]:
+class watched:  # in lower case, like those of contextlib
     """Gather which params of files are taken for defaults meanwhile; whoever watches outside sees them too."""
-    reads: set[tuple[SpecFile, str]] = set()
-    session.reads.append(reads)
-    try:
-        yield reads
-    finally:
-        session.reads.pop()
-        if session.reads:
-            session.reads[-1] |= reads
+
+    __slots__ = ("reads", "session")
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.reads: set[tuple[SpecFile, str]] = set()
+
+    def __enter__(self) -> set[tuple[SpecFile, str]]:
+        self.session.reads.append(self.reads)
+        return self.reads
+
+    def __exit__(self, *error: object) -> None:
+        outside = self.session.reads
+        outside.pop()
+        if self.reads and outside:
+            outside[-1] |= self.reads
 
 
 def remember(session: Session, key: Any, result: Result, reads: set[tuple[SpecFile, str]]) -> None:

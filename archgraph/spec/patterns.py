@@ -63,7 +63,7 @@ def _is_arithmetic(inside: str) -> bool:
 class ShapePattern:
     """A compiled shape pattern."""
 
-    __slots__ = ("alone", "axes", "binds", "names", "rest", "text")
+    __slots__ = ("alone", "axes", "binds", "names", "plain", "rest", "text")
 
     def __init__(self, items: list[Any]) -> None:
         self.axes = tuple(parse_axis(i) for i in items)
@@ -83,6 +83,8 @@ class ShapePattern:
         #: Axes that are one name by itself: what ``--at`` can set.
         self.alone = [(k, a.name) for k, a in enumerate(self.axes) if a.kind == "name"]
         self.binds = tuple(binds)
+        #: The names, where there is nothing else.
+        self.plain = tuple([a.name for a in self.axes]) if len(self.alone) == len(self.axes) else None
 
     def match(self, t: TensorType, env: dict[str, Any], require: Require, what: str) -> TensorType:
         """Bind and check the dims of ``t``; returns ``t``, with the layouts that the pattern states.
@@ -93,6 +95,14 @@ class ShapePattern:
             With the pattern and the type.
         """
         axes, shape = self.axes, t.shape
+        if self.plain is not None and len(axes) == len(shape):
+            for name, size in zip(self.plain, shape, strict=True):
+                known = env.get(name)
+                if known is None:
+                    env[name] = size
+                elif known is not size and known != size:
+                    self._equal(known, size, name, t, require, what)
+            return t
         if self.rest is None:
             if len(axes) != len(shape):
                 raise OpError(

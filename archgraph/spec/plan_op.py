@@ -12,7 +12,7 @@ from archgraph.ir.reserved import RESERVED
 from archgraph.ir.types import TensorType
 from archgraph.ops.base import AttributeValueError, Op, OpError, check_operands, get_op
 from archgraph.spec.explain import choice_hint, origins
-from archgraph.spec.expr import Expr
+from archgraph.spec.expr import EvalError, Expr
 from archgraph.spec.frame import FAULTS, Frame
 from archgraph.spec.model import Block, OpRef
 from archgraph.spec.plan import Eval
@@ -95,12 +95,19 @@ class OpPlan(OperandPlan):
         if self.overlay is not None:
             attrs = self.overlay(target)
         found: dict[str, Any] = dict(preset) if preset else {}
+        env = f.env
         for key, (const, value, at) in attrs.items():
             if const:
                 found[key] = value
                 continue
             try:
-                v = f.value(value)
+                v = value(env)
+            except EvalError:
+                try:
+                    v = f.value(value)
+                except FAULTS as error:
+                    f.caught(error, at())
+                    raise Failed from None
             except FAULTS as error:
                 f.caught(error, at())
                 raise Failed from None

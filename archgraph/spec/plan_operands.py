@@ -177,8 +177,9 @@ class OperandPlan(NodePlan):
                 n = len(declared)
                 raise OpError(f"`{block.name}` takes {n} input{'s' * (n != 1)}; {len(given)} are given", key="in")
             found = dict(zip(declared, given, strict=False))
-        if any(holds_unknown(v) for v in found.values()):
-            return None
+        for v in found.values():
+            if type(v) is not Ref and holds_unknown(v):
+                return None
         return found
 
 

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from archgraph.ir.expr import Expr
 from archgraph.ir.graph import Node, ValueRef
-from archgraph.ir.real import NeedsValue, Real, late_names
+from archgraph.ir.real import Late, NeedsValue, Real, late_names
 from archgraph.ir.types import TensorType
 from archgraph.ops.base import DTYPE_CLASSES, Op
+from archgraph.spec.evaluators import ComputedList
 from archgraph.spec.frame import FAULTS, MAX_MADE, MAX_NODES, Frame, TooLarge
 from archgraph.spec.model import Block, OpRef
 from archgraph.spec.plan_op import Failed, OpPlan
@@ -39,7 +40,7 @@ Step = Callable[[Frame, list[TensorType]], None]
 _NO_NAMES: Final[frozenset[str]] = frozenset()
 _NO_FLAGS: Final[frozenset[str]] = frozenset()
 #: Values that are the same for good if they are the same object.
-_SCALARS: Final = frozenset({bool, int, float, str, type(None)})
+_SCALARS: Final = frozenset({bool, int, float, str, type(None), Late})
 
 
 class Left(Exception):
@@ -112,11 +113,12 @@ class Tape:
     ``structure`` what it makes; ``whole``: no node of it is dropped.
     """
 
-    __slots__ = ("guards", "key", "nodes", "outputs", "steps", "structure", "whole")
+    __slots__ = ("binds", "guards", "key", "nodes", "outputs", "steps", "structure", "whole")
 
     def __init__(
         self,
         key: Any,
+        binds: bool,
         guards: list[tuple[Fn, Any]],
         steps: list[Step],
         nodes: int,
@@ -125,6 +127,8 @@ class Tape:
         whole: bool,
     ) -> None:
         self.key = key
+        #: Whether a step binds names.
+        self.binds = binds
         self.guards = guards
         self.steps = steps
         #: Nodes that steps add by themselves, not by a plan of the general way.
@@ -147,7 +151,7 @@ class Tape:
     def run(self, f: Frame) -> bool:
         """Add the nodes to a frame that has its inputs. Returns whether all went as recorded; else nothing happened."""
         session = f.session
-        before = _Before(f)
+        before = _Before(f, self.binds)
         f.total += self.nodes
         session.made += self.nodes
         try:
@@ -166,12 +170,12 @@ class Tape:
 
 
 class _Before:
-    """A frame before its body, to come back to."""
+    """A frame before its body, to come back to; ``env`` is None where no step binds names."""
 
     __slots__ = ("env", "guards", "made", "seen_guards", "span", "taken", "total")
 
-    def __init__(self, f: Frame) -> None:
-        self.env = f.env.copy()
+    def __init__(self, f: Frame, binds: bool) -> None:
+        self.env = f.env.copy() if binds else None
         self.taken = f.taken.copy()
         self.guards = len(f.guards)
         self.seen_guards = f.seen_guards.copy() if f.seen_guards else None
@@ -180,8 +184,9 @@ class _Before:
         self.made = f.session.made
 
     def restore(self, f: Frame) -> None:
-        f.env.clear()
-        f.env.update(self.env)
+        if self.env is not None:
+            f.env.clear()
+            f.env.update(self.env)
         f.taken = self.taken
         del f.guards[self.guards :]
         f.seen_guards = self.seen_guards or set()
@@ -240,7 +245,7 @@ def input_key(f: Frame, block: Block) -> Any:
 class Recorder:
     """Writes down what a body does while it runs the general way; ``void`` once it does what no step can say."""
 
-    __slots__ = ("first", "guards", "key", "known", "nodes", "offsets", "own", "steps", "tape", "void")
+    __slots__ = ("binds", "first", "guards", "key", "known", "nodes", "offsets", "own", "steps", "tape", "void")
 
     def __init__(self, f: Frame, key: Any) -> None:
         self.key = key
@@ -255,19 +260,22 @@ class Recorder:
         self.first = frozenset(f.env)
         self.known = frozenset([n for n, v in f.env.items() if v is not None])
         self.void = False
+        self.binds = False
         #: What was recorded, once the body is done.
         self.tape: Tape | None = None
 
     def made(self, f: Frame, outputs: tuple[tuple[str, ValueRef], ...], structure: Any, whole: bool) -> None:
         """The body is done."""
         if not self.void and self.nodes == len(f.nodes) and not f.session.faults:
-            self.tape = Tape(self.key, self.guards, self.steps, self.own, outputs, structure, whole)
+            self.tape = Tape(self.key, self.binds, self.guards, self.steps, self.own, outputs, structure, whole)
 
     # -- decisions -----------------------------------------------------------------------------------------------
 
     def decided(self, fn: Fn, value: Any) -> None:
         """A condition or choice came out as ``value``, a host value."""
-        if self.known.issuperset(getattr(fn, "names", ())):
+        known = self.known.issuperset(getattr(fn, "names", ()))
+        fn = _bare(fn)
+        if known:
             self.guards.append((fn, value))
             return
 
@@ -417,6 +425,7 @@ class Recorder:
         self, plan: NodePlan, f: Frame, names: list[tuple[str, Any]], it: Any, name: str, before: int, value: Any
     ) -> Step:
         """A step that runs a plan the general way, on names bound to what they were bound to."""
+        self.binds = True
         given, made = snapshot(it), snapshot(value)
         after = len(f.nodes)
         values = sum(len(node.types) for node in f.nodes) + len(f.inputs)
@@ -453,7 +462,7 @@ def _maker(plan: OpPlan, op: Any) -> Maker | None:
     if plan.late_target is None and plan.preset is not None:
         return _filling(cls, plan.preset, plan.dynamic)
     attrs = plan.attrs if plan.overlay is None else plan.overlay(cls)
-    fns = [value for const, value, _ in attrs.values() if not const]
+    fns = [_bare(value) for const, value, _ in attrs.values() if not const]
     late = plan.late_target
     if not fns and late is None:
         return None
@@ -485,7 +494,7 @@ def _same(raw: list[Any], before: list[Any]) -> bool:
 def _filling(cls: type[Op], preset: list[Any], dynamic: list[Any]) -> Maker:
     """Fills evaluated attributes in; what was converted before is not converted again."""
     indices = [(index, a) for index, a, _ in dynamic]
-    fns = [fn for _, _, fn in dynamic]
+    fns = [_bare(fn) for _, _, fn in dynamic]
     last: tuple[list[Any], list[Any], Op] | None = None
 
     def make(f: Frame) -> Op:
@@ -504,15 +513,36 @@ def _filling(cls: type[Op], preset: list[Any], dynamic: list[Any]) -> Maker:
                 values[index] = v
             elif before is not None and v is before[0][k] and kind in _SCALARS:
                 values[index] = before[1][index]
+            elif kind is tuple and _all_ints(v, a.item_floor):
+                values[index] = v
             else:
                 v = values[index] = cls.convert(a, tidy(v))
                 if isinstance(v, (Real, tuple, Expr)):
                     late = late | late_names(v)
+            if kind is Late:
+                late = late | late_names(values[index])
         made = cls(tuple(values), late)
         last = raw, values, made
         return made
 
     return make
+
+
+def _all_ints(values: tuple[Any, ...], floor: float) -> bool:
+    """Whether a tuple holds nothing but ints of at least ``floor``."""
+    for v in values:  # noqa: SIM110  # a generator costs more than the few sizes
+        if type(v) is not int or v < floor:
+            return False
+    return True
+
+
+def _bare(fn: Any) -> Fn:
+    """The function of an evaluator without its words for faults: where there is one, the general way finds them."""
+    if isinstance(fn, ComputedList):
+        parts = [(const, v if const else _bare(v)) for const, v in fn.parts]
+        return lambda env: tuple([v if const else v(env) for const, v in parts])
+    bare: Fn = getattr(fn, "fn", fn)
+    return bare
 
 
 def _op_step(node: Node, slots: list[int | None], make: Maker | None, equal: bool = False) -> Step:
@@ -577,11 +607,22 @@ def _call_step(
     from archgraph.spec.block_call import call_block
 
     given = [(n, snapshot(v)) for n, v in values.items()]
+    simple = plan.late_target is None and plan.overlay is None
+    fixed = {n: v for n, (const, v, _) in plan.attrs.items() if const}
+    computed = [(n, _bare(v)) for n, (const, v, _) in plan.attrs.items() if not const]
     own, flags, span, count = node.name, node.flags, node.origin, len(node.types)
 
     def step(f: Frame, types: list[TensorType]) -> None:
         f.span = span
-        args = plan.attributes(f, block, None if plan.late_target is None else plan.resolve(f)[1])
+        if simple:
+            env = f.env
+            args = fixed.copy()
+            for n, fn in computed:
+                v = args[n] = fn(env)
+                if type(v) not in _SCALARS:
+                    args[n] = tidy(v)
+        else:
+            args = plan.attributes(f, block, None if plan.late_target is None else plan.resolve(f)[1])
         found = call_block(f, name, block, args, {n: restore(shot, f) for n, shot in given}, flags, None, plan.argument)
         nodes = f.nodes
         if len(nodes) != index + 1:

@@ -11,8 +11,10 @@ from archgraph.ir.diagnostics import Collector
 from archgraph.ir.graph import Graph
 from archgraph.report.claims import claims_of
 from archgraph.spec.libraries import specs_folder
-from archgraph.spec.load import Spec, parse_file, shipped, variant_settings
+from archgraph.spec.load import Spec
 from archgraph.spec.model import SpecFile
+from archgraph.spec.settings import variant_settings
+from archgraph.spec.spec_files import parse_file, shipped
 
 
 class Configuration(NamedTuple):

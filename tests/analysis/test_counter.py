@@ -15,7 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from archgraph.analysis.cost import totals
 from archgraph.ir.canon import canonical_hash
 from archgraph.ir.graph import Graph
-from archgraph.spec.load import loads, parse_file
+from archgraph.spec.load import loads
+from archgraph.spec.spec_files import parse_file
 from tests.counter import counted, misses, shortened
 from tests.properties import strategies as draws
 from tests.zoo import configurations, spec_ids

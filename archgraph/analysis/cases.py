@@ -37,22 +37,6 @@ class Case(NamedTuple):
         return " and ".join(map(str, self.assumed)) or "always"
 
 
-def negation(cond: Cond) -> Cond:
-    """The condition that holds where this one does not."""
-    a, b = cond.args
-    match cond.kind:
-        case "eq":
-            return Cond("ne", (a, b))
-        case "ne":
-            return Cond("eq", (a, b))
-        case "le":
-            return Cond("lt", (b, a))
-        case "lt":
-            return Cond("le", (b, a))
-        case "divides":
-            return Cond("ne", (b % a, 0))
-
-
 class _AtPoint:
     """Answers conditions by their truth at a point, and remembers what it said."""
 
@@ -74,7 +58,7 @@ class _AtPoint:
 
     @property
     def assumed(self) -> tuple[Cond, ...]:
-        return tuple([cond if said else negation(cond) for cond, said in self.said.items()])
+        return tuple([cond if said else cond.negated() for cond, said in self.said.items()])
 
 
 class Cases:

@@ -6,17 +6,19 @@ from collections.abc import Iterable
 from math import gcd
 from typing import NamedTuple
 
-from archgraph.ir.dim import Cond, Num, lower_bound, terms
+from archgraph.ir.dim import Cond, Group, Num, lower_bound, terms
 from archgraph.ir.graph import Graph, Guard
+from archgraph.spec.requirements import parts
 
 
 class Conditions(NamedTuple):
     """What must hold: each of ``least`` is at least the number beside it, each of ``zero`` is 0, none of ``nonzero``
-    is 0."""
+    is 0; and of each of ``either`` at least one part."""
 
     least: tuple[tuple[Num, int], ...]
     zero: tuple[Num, ...]
     nonzero: tuple[Num, ...]
+    either: tuple[Group, ...] = ()
 
 
 def guards(graph: Graph) -> list[Guard]:
@@ -29,7 +31,11 @@ def conditions(conds: Iterable[Cond]) -> Conditions:
     least: dict[Num, int] = {}
     zero: dict[Num, None] = {}
     nonzero: dict[Num, None] = {}
-    for cond in conds:
+    either: dict[Group, None] = {}
+    for cond in (part for whole in conds for part in parts(whole)):
+        if isinstance(cond, Group):
+            either[cond] = None
+            continue
         a, b = cond.args
         if cond.kind in ("le", "lt"):
             x, bound = _least(b - a, 0 if cond.kind == "le" else 1)
@@ -44,7 +50,7 @@ def conditions(conds: Iterable[Cond]) -> Conditions:
             zero[_primitive(b % a)] = None
             if not _positive(a):
                 nonzero[a] = None
-    return Conditions(tuple(least.items()), tuple(zero), tuple(nonzero))
+    return Conditions(tuple(least.items()), tuple(zero), tuple(nonzero), tuple(either))
 
 
 def _positive(x: Num) -> bool:

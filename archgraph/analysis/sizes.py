@@ -104,7 +104,8 @@ def with_sizes(spec: Spec, graph: str | None = None, at: Mapping[str, Any] | Non
     settings = dict(spec.settings)
     for name, shape in (at or {}).items():
         i = block.inputs.get(name)
-        if i is not None and not i.is_list and not isinstance(shape, TensorType):
+        if i is not None and not i.is_list:
+            shape = shape.shape if isinstance(shape, TensorType) else shape
             found = sizes_to_params(spec.file, i, shape)
             if len(shape) == len(i.pattern.axes):
                 for k, param in i.pattern.alone:

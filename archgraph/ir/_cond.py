@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from math import gcd
 from typing import Literal, TypeAlias
@@ -14,7 +14,7 @@ from archgraph.ir._substitute import evaluate, substitute
 from archgraph.ir._text import PRODUCT, SUM, UNARY, operand, text
 from archgraph.ir.diagnostics import Span
 
-Relation: TypeAlias = Literal["eq", "ne", "lt", "le", "divides"]
+Relation: TypeAlias = Literal["eq", "ne", "lt", "le", "divides", "and", "or"]
 
 
 class SymbolicTruth(TypeError):
@@ -39,14 +39,15 @@ class Cond:
 
     Made by :func:`eq`, :func:`ne`, :func:`lt`, :func:`le` and :func:`divides`, never directly.  Immutable and hashable;
     has no truth value outside a study of cases (`decider`), so that ``if divides(p, H):`` cannot be written by mistake.
+    Several conditions that hang together are a :class:`Group`, which has no ``args``.
     """
 
     __slots__ = ("_hash", "args", "kind")
     kind: Relation
-    args: tuple[Num, Num]
+    args: tuple[Num, ...]
     _hash: int
 
-    def __init__(self, kind: Relation, args: tuple[Num, Num]) -> None:
+    def __init__(self, kind: Relation, args: tuple[Num, ...]) -> None:
         self.kind, self.args, self._hash = kind, args, hash((kind, args))
 
     @property
@@ -68,10 +69,37 @@ class Cond:
                 return a <= b
             case "divides":
                 return b % a == 0
+        raise AssertionError(self.kind)
 
     def substitute(self, env: Mapping[str, Num]) -> bool | Cond:
         """The condition with some symbols replaced, decided if possible."""
-        return _MAKERS[self.kind](*(substitute(arg, env) for arg in self.args))
+        a, b = (substitute(arg, env) for arg in self.args)
+        return _MAKERS[self.kind](a, b)
+
+    def renamed(self, env: Mapping[str, Num]) -> Cond:
+        """The condition with symbols replaced by others, neither decided nor put in another order."""
+        return Cond(self.kind, tuple(substitute(arg, env) for arg in self.args)) if env else self
+
+    def negated(self) -> Cond:
+        """The condition that holds where this one does not."""
+        a, b = self.args
+        match self.kind:
+            case "eq":
+                return Cond("ne", (a, b))
+            case "ne":
+                return Cond("eq", (a, b))
+            case "le":
+                return Cond("lt", (b, a))
+            case "lt":
+                return Cond("le", (b, a))
+            case "divides":
+                return Cond("ne", (b % a, 0))
+        raise AssertionError(self.kind)
+
+    @property
+    def sizes(self) -> tuple[Num, ...]:
+        """The symbolic integers that it is about."""
+        return self.args
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Cond) and self.kind == other.kind and self.args == other.args
@@ -94,8 +122,81 @@ class Cond:
     def __repr__(self) -> str:
         return f"Cond({self})"
 
-    def __reduce__(self) -> tuple[Callable[..., Cond], tuple[Relation, tuple[Num, Num]]]:
+    def __reduce__(self) -> tuple[Callable[..., Cond], tuple[object, ...]]:
         return Cond, (self.kind, self.args)
+
+
+class Group(Cond):
+    """Several conditions of which all must hold (``and``) or at least one (``or``); made by `all_of` and `any_of`."""
+
+    __slots__ = ("parts",)
+    parts: tuple[Cond, ...]
+
+    def __init__(self, kind: Literal["and", "or"], parts: tuple[Cond, ...]) -> None:
+        super().__init__(kind, ())
+        self.parts = parts
+        self._hash = hash((kind, parts))
+
+    @property
+    def free(self) -> frozenset[str]:
+        return frozenset().union(*(part.free for part in self.parts))
+
+    def evaluate(self, env: Mapping[str, int]) -> bool:
+        return (any if self.kind == "or" else all)(part.evaluate(env) for part in self.parts)
+
+    def substitute(self, env: Mapping[str, Num]) -> bool | Cond:
+        return (any_of if self.kind == "or" else all_of)(part.substitute(env) for part in self.parts)
+
+    def renamed(self, env: Mapping[str, Num]) -> Cond:
+        return Group(self.kind, tuple(part.renamed(env) for part in self.parts))  # type: ignore[arg-type]
+
+    def negated(self) -> Cond:
+        return Group("and" if self.kind == "or" else "or", tuple(part.negated() for part in self.parts))
+
+    def __bool__(self) -> bool:
+        return (any if self.kind == "or" else all)(map(bool, self.parts))
+
+    @property
+    def sizes(self) -> tuple[Num, ...]:
+        return tuple(size for part in self.parts for size in part.sizes)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Group) and self.kind == other.kind and self.parts == other.parts
+
+    __hash__ = Cond.__hash__
+
+    def __str__(self) -> str:
+        texts = [f"({part})" if isinstance(part, Group) else str(part) for part in self.parts]
+        return f" {self.kind} ".join(texts)
+
+    def __reduce__(self) -> tuple[Callable[..., Cond], tuple[object, ...]]:
+        return Group, (self.kind, self.parts)
+
+
+def any_of(parts: Iterable[bool | Cond]) -> bool | Cond:
+    """That at least one condition holds: decided by one that does, else what is left of them."""
+    return _grouped("or", parts)
+
+
+def all_of(parts: Iterable[bool | Cond]) -> bool | Cond:
+    """That all conditions hold: decided by one that doesn't, else what is left of them."""
+    return _grouped("and", parts)
+
+
+def _grouped(kind: Literal["and", "or"], parts: Iterable[bool | Cond]) -> bool | Cond:
+    ends = kind == "or"
+    found: dict[Cond, None] = {}
+    for part in parts:
+        if isinstance(part, bool):
+            if part is ends:
+                return ends
+        elif isinstance(part, Group) and part.kind == kind:
+            found.update(dict.fromkeys(part.parts))
+        else:
+            found[part] = None
+    if len(found) < 2:
+        return next(iter(found), not ends)
+    return Group(kind, tuple(found))
 
 
 #: Who answers for undecided conditions: None lets them raise; else each is decided as one of several cases.

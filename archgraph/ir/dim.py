@@ -2,7 +2,8 @@
 
 ``Num = int | Dim``.  Plain integers stay plain, and every operation whose result is constant returns ``int``.
 A :class:`Dim` is interned on its normal form, so equal sizes are the same object.  This module is the public surface;
-the parts are ``_monomial`` (atoms), ``_algebra`` (``Dim``), ``_division``, ``_bounds``, ``_cond``, ``_text``.
+the parts are ``_monomial`` (atoms), ``_algebra`` (``Dim``), ``_division``, ``_bounds``, ``_cond``, ``_facts``,
+``_text``.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from types import MappingProxyType
 
 from archgraph.ir._algebra import Dim, Num, make, sym, terms_of
 from archgraph.ir._bounds import is_nonnegative, is_positive, lower_bound, upper_bound
-from archgraph.ir._cond import Cond, Relation, SymbolicTruth, decider, divides, eq, le, lt, ne
+from archgraph.ir._cond import Cond, Group, Relation, SymbolicTruth, all_of, any_of, decider, divides, eq, le, lt, ne
 from archgraph.ir._degree import UnknownDegree, degree, rounded
 from archgraph.ir._division import ceil_log2, extremum
+from archgraph.ir._facts import Facts
 from archgraph.ir._monomial import Atom, Monomial, TooLarge, divide, monomial
 from archgraph.ir._substitute import evaluate, substitute
 from archgraph.ir._text import pretty
@@ -24,12 +26,16 @@ __all__ = [
     "Atom",
     "Cond",
     "Dim",
+    "Facts",
+    "Group",
     "Monomial",
     "Num",
     "Relation",
     "SymbolicTruth",
     "TooLarge",
     "UnknownDegree",
+    "all_of",
+    "any_of",
     "ceil_log2",
     "ceildiv",
     "decider",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple, final
 
 from archgraph.ir.dim import Dim, Num, prod
@@ -183,6 +183,12 @@ class TensorType:
         if layout is not None:
             rest.append((axis, layout))
         return TensorType(self.dtype, self.shape, tuple(sorted(rest, key=lambda item: item[0])))
+
+    def mapped(self, size: Callable[[Num], Num]) -> TensorType:
+        """The type with what a function makes of each of its sizes, those of layouts too."""
+        shape = tuple(map(size, self.shape))
+        layout = tuple([(a, Layout(size(lay.prefix), tuple(map(size, lay.grid)))) for a, lay in self.layout])
+        return TensorType(self.dtype, shape, layout)
 
     def layout_of(self, axis: int) -> Layout | None:
         """The layout of an axis (negative counts from the end), if it is known."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from archgraph.ir.dim import Cond
+from archgraph.ir.dim import Cond, Facts
 from archgraph.ir.graph import Graph, Node
 from archgraph.ir.paths import find
 from archgraph.ir.types import TensorType
@@ -34,9 +34,10 @@ def verify(graph: Graph) -> None:
 
 def faults(graph: Graph, sound: bool) -> Iterator[tuple[Node, str]]:
     """What is wrong with the nodes of a graph of sound form: types first, and weights where all types are right."""
+    facts = Facts(guard.cond for guard in graph.guards)
     for node in graph.nodes:
         if node.op is not None:
-            for text in _type_faults(graph, node, node.op):
+            for text in _type_faults(graph, node, node.op, facts):
                 sound = False
                 yield node, text
     if not sound:
@@ -47,12 +48,12 @@ def faults(graph: Graph, sound: bool) -> Iterator[tuple[Node, str]]:
                 yield node, text
 
 
-def _type_faults(graph: Graph, node: Node, op: Any) -> Iterator[str]:
+def _type_faults(graph: Graph, node: Node, op: Any, facts: Facts) -> Iterator[str]:
     if not isinstance(op, Op):
         yield f"{op!r} is no op"
         return
     types = tuple([None if r is None else graph.type_of(r) for r in node.inputs])
-    yield from _region_faults(op, node, types) if node.callees else _op_faults(op, node, types)
+    yield from _region_faults(op, node, types) if node.callees else _op_faults(op, node, types, facts)
 
 
 def _weight_faults(graph: Graph, node: Node) -> Iterator[str]:
@@ -74,7 +75,7 @@ class _Context:
 _CONTEXT: Final = _Context()
 
 
-def _op_faults(op: Op, node: Node, types: tuple[TensorType | None, ...]) -> Iterator[str]:
+def _op_faults(op: Op, node: Node, types: tuple[TensorType | None, ...], facts: Facts) -> Iterator[str]:
     operands = type(op).operands
     if isinstance(op, Regional):
         yield f"`{op.op_name}` has no regions"
@@ -94,8 +95,15 @@ def _op_faults(op: Op, node: Node, types: tuple[TensorType | None, ...]) -> Iter
         yield str(error)
         return
     outs = found if isinstance(found, tuple) else (found,)
-    if outs != node.types:
+    if outs != node.types and not _same(outs, node.types, facts):
         yield f"its type is {_types(outs)}; the node says {_types(node.types)}"
+
+
+def _same(found: tuple[TensorType, ...], said: tuple[TensorType, ...], facts: Facts) -> bool:
+    """Whether types differ in words only, by the conditions of their graph."""
+    return len(found) == len(said) and all(
+        a.dtype == b.dtype and facts.same(a.shape, b.shape) for a, b in zip(found, said, strict=True)
+    )
 
 
 # -- regions -----------------------------------------------------------------------------------------------------------

@@ -91,6 +91,7 @@ class ClosedForms:
             *(f"{pretty(x)} ≥ {n}" for x, n in needed.least),
             *(f"{pretty(x)} = 0" for x in needed.zero),
             *(f"{pretty(x)} ≠ 0" for x in needed.nonzero),
+            *map(str, needed.either),
         ]
 
     def blocks(self) -> Iterator[tuple[int, Row, str]]:

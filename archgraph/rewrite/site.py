@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from archgraph.ir.diagnostics import Diagnostic, SpecError
-from archgraph.ir.dim import Cond, Dim, SymbolicTruth
+from archgraph.ir.dim import Cond, Dim, Facts, decider, eq, rounded
 from archgraph.ir.graph import Graph, Guard, Node, ValueRef
 from archgraph.ir.real import NeedsValue
 from archgraph.ir.types import TensorType
+from archgraph.ops.base import get_op
 from archgraph.rewrite.keep import SITE
 from archgraph.rewrite.match import Match
 from archgraph.rewrite.rule import Rule
 from archgraph.rewrite.weights import Moves, moves_of, owned
 from archgraph.spec.explain import show_value
-from archgraph.spec.expr import Compare, UnknownName
+from archgraph.spec.expr import UnknownName
 from archgraph.spec.frame import FAULTS, Frame, Session
 from archgraph.spec.params import check_param, param_default
+from archgraph.spec.requirements import condition, parts
 from archgraph.spec.values import Record, Ref, Turns, Values, flatten
 
 __all__ = ["Refused", "Replacement", "Site", "complete"]
@@ -128,35 +130,35 @@ def complete(
             raise Refused(f"the param `{name}` has no value: {error}{hint}", name) from error
 
 
-def check_requires(rule: Rule, env: Mapping[str, Any]) -> tuple[list[Guard], list[str]]:
-    """Conditions that are undecided, and warnings.
+def check_requires(rule: Rule, env: Mapping[str, Any], known: Iterable[Guard] = ()) -> tuple[list[Guard], list[str]]:
+    """Conditions that are undecided even by what is known, and warnings.
 
     Raises
     ------
     Refused
         For a condition that does not hold.
     """
+    facts = Facts(guard.cond for guard in known)
     guards: list[Guard] = []
     warnings: list[str] = []
     for r in rule.requires:
+        assert r.expr is not None
         value: Any = True
         try:
-            value = r.fn(env)
+            value = condition(r.expr, env)
         except NeedsValue:
             pass
-        except SymbolicTruth as error:
-            if error.cond is None or not isinstance(r.expr, Compare):
-                raise Refused(f"requires: {r.why} ({error})") from error
-            value = error.cond
         except FAULTS as error:
             raise Refused(f"requires: {r.why} ({error})") from error
         if isinstance(value, Cond):
+            value = facts.decide(value)
+        if isinstance(value, Cond):
             if not r.warn:
-                guards.append(Guard(value, r.why, r.span))
+                guards += [Guard(part, r.why, r.span) for part in parts(value)]
             continue
         if value is True:
             continue
-        names = {n: env.get(n) for n in sorted(r.expr.names if r.expr is not None else ())}
+        names = {n: env.get(n) for n in sorted(r.expr.names)}
         found = ", ".join(f"{n} = {show_value(v)}" for n, v in names.items() if isinstance(v, (int, float, Dim, tuple)))
         text = f"{r.why} ({r.expr}; {found})"
         if r.warn:
@@ -183,11 +185,13 @@ def replaced(
     removed = tuple(sorted({k for k in match.nodes.values() if k is not None and k not in kept}))
     wanted = _outputs(rule, graph, match)
     _check_uses(graph, match, removed, set(wanted))
-    guards, warnings = check_requires(rule, env)
+    guards, warnings = check_requires(rule, env, (*graph.guards, *match.guards))
     site = Site(graph, match)
     scope: dict[str, Any] = dict(env)
     f = Frame(session, rule.block, scope, ())
     f.span = rule.block.span
+    for guard in (*graph.guards, *match.guards, *guards):
+        f.hold(guard)
     scope[SITE] = site
     first: Any = None
     for name in match.pattern.inputs:
@@ -223,7 +227,7 @@ def replaced(
     for k, (old, new) in enumerate(zip(wanted, got, strict=True)):
         before = graph.type_of(old)
         if before != new.type:
-            raise TypeDiffers(f"the replacement is {new.type}, what it replaces {before}")
+            got[k] = new = _written_as(f, new, before)
         if before.layout and not new.type.layout and new.ref[0] >= 0:
             _lay_out(f, new.ref, before)
         outputs[old] = k
@@ -250,6 +254,32 @@ def _frozen(graph: Graph, removed: tuple[int, ...], fragment: Graph) -> Graph:
         return fragment
     nodes = tuple(n.replace(flags=n.flags | {"frozen"}) if owned(fragment, n) else n for n in fragment.nodes)
     return fragment.replace(nodes=nodes)
+
+
+def _written_as(f: Frame, new: Ref, before: TensorType) -> Ref:
+    """The new value with its sizes written as those of the old one; what is undecided about that becomes a guard.
+
+    Raises
+    ------
+    TypeDiffers
+        If they are not equal, nor up to roundings such as those of windows that tile a map.
+    """
+    t = new.type
+    same = t.dtype == before.dtype and t.rank == before.rank
+    for n, m in zip(t.shape, before.shape, strict=True) if same else ():
+        cond = f.facts.decide(eq(n, m))
+        same = same and (
+            cond is True or (isinstance(cond, Cond) and (rounded(n - m) or (decider.get() is not None and bool(cond))))
+        )
+    if not same:
+        raise TypeDiffers(f"the replacement is {t}, what it replaces {before}")
+    for n, m in zip(t.shape, before.shape, strict=True):
+        f.require(eq(n, m), f"the replacement must have the size of what it replaces, {before}")
+    op = get_op("same_shape")
+    assert op is not None
+    written = t.with_shape(*before.shape)
+    index = f.append(Node(f.unique("same"), op.make(), (new.ref, new.ref), (written,), origin=f.span))
+    return Ref((index, 0), written)
 
 
 def _lay_out(f: Frame, ref: ValueRef, like: TensorType) -> None:

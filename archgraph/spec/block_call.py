@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from archgraph.ir.diagnostics import Span, did_you_mean
-from archgraph.ir.dim import Cond, Dim, SymbolicTruth
+from archgraph.ir.dim import Cond, Dim
 from archgraph.ir.graph import Graph, Node
 from archgraph.ir.real import Real, free
 from archgraph.ir.real import late as late_value
@@ -14,7 +14,6 @@ from archgraph.ops.base import OpError
 from archgraph.spec.block_inputs import Refused, bind_inputs
 from archgraph.spec.block_order import order_of
 from archgraph.spec.explain import Call, Notes, instances, origins, show_value
-from archgraph.spec.expr import Compare
 from archgraph.spec.frame import FAULTS, MAX_DEPTH, Frame, Made, Session
 from archgraph.spec.memo import Result, file_scope, recalled, remember, watched
 from archgraph.spec.model import Block, Local
@@ -55,7 +54,7 @@ def call_block(
             f"did you mean `{near}`?" if near else None,
         )
     bound: dict[str, Any] = {}
-    key: list[Any] = [block]
+    key: list[Any] = [block, session.assumed] if session.assumed else [block]
     late: list[tuple[str, Any]] = []
     scope: dict[str, Any] | None = None  # what defaults see, made when one is needed
     failed = False
@@ -315,16 +314,10 @@ def check_requirements(f: Frame, requires: Iterable[Local]) -> bool:
 def check_requirement(f: Frame, r: Local) -> bool:
     """One ``requires`` entry: false is a fault, undecided a guard."""
     try:
-        value = f.value(r.fn)
+        value = f.condition(r)
         if isinstance(value, Cond):
             f.require(value, r.why)
             return True
-    except SymbolicTruth as error:
-        if error.cond is None or not isinstance(r.expr, Compare):
-            f.caught(error, r.span)
-            return False
-        f.require(error.cond, r.why)
-        return True
     except FAULTS as error:
         f.caught(error, r.span)
         return False

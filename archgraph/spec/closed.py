@@ -328,7 +328,7 @@ class ClosedPlan(NodePlan):
         return n
 
     def stated(self, f: Frame, types: tuple[TensorType, ...], name: str) -> tuple[TensorType, ...]:
-        """The types, with the token grids that ``types`` states."""
+        """The types as ``types`` states them: token grids, and sizes in words that the conditions make equal."""
         if self.types is None:
             return types
         if len(self.types) != len(types):
@@ -336,7 +336,7 @@ class ClosedPlan(NodePlan):
         found: list[TensorType] = []
         for pattern, t in zip(self.types, types, strict=True):
             said = t if pattern is None else pattern.build(dict(f.env), t.dtype, name)
-            if said != t:
+            if said != t and not f.facts.same(said.shape, t.shape):
                 raise OpError(f"`{name}` has another type", str(said), str(t))
             found.append(said)
         return tuple(found)
@@ -384,7 +384,7 @@ def closed_graph(f: Frame, block: Block, name: str) -> Graph | None:
             inner.env[i.name] = root_tensor(inner, i, None, i.called, i.name)
         for r in block.requires:
             inner.span = r.span
-            inner.require(inner.truth_or_condition(r.fn), r.why)
+            inner.require(inner.condition(r), r.why)
         assert block.plan is not None
         block.plan.run(inner, None)
         found = finish_closed(inner, block) if len(session.faults) == faults else None

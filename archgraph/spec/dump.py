@@ -137,8 +137,7 @@ class _Writer:
 
     def condition(self, cond: Cond) -> Cond:
         """A condition over the symbols as they are spelled."""
-        args = tuple(substitute(a, self.renamed) for a in cond.args)
-        return Cond(cond.kind, args) if self.renamed else cond
+        return cond.renamed(self.renamed)
 
     def typed(self, g: Graph, node: Node) -> tuple[Any, list[Cond]]:
         """What inference does not find by itself (None: nothing), and the conditions that it finds."""
@@ -327,7 +326,7 @@ def _values(graphs: Iterable[Graph]) -> Iterator[Any]:
         for _, t in g.inputs:
             yield from _type_values(t)
         yield from (v for _, v in g.args)
-        yield from (a for guard in g.guards for a in guard.cond.args)
+        yield from (a for guard in g.guards for a in guard.cond.sizes)
         for node in g.nodes:
             yield node.count
             yield from (v for _, v in node.late)

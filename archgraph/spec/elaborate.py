@@ -99,6 +99,7 @@ def elaborate_root(
         return None
     if not check_requirements(f, (*file.requires, *block.requires)):
         return None
+    session.assumed = tuple(guard.cond for guard in f.guards)
     f.span = block.span
     try:
         result = run_block(f, block, first)

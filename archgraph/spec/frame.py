@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from archgraph.ir.diagnostics import Collector, Diagnostic, Span
-from archgraph.ir.dim import Cond, SymbolicTruth
+from archgraph.ir.dim import Cond, Facts, SymbolicTruth, decider
 from archgraph.ir.dim import TooLarge as DimTooLarge
 from archgraph.ir.graph import Graph, Guard, Node, ValueRef, late_of
 from archgraph.ir.real import Late, NeedsValue, Real
@@ -15,10 +15,11 @@ from archgraph.ir.types import TensorType
 from archgraph.ops.base import AttributeValueError, Op, OpError
 from archgraph.spec.explain import Call, Notes, instances, name_hint, show_value
 from archgraph.spec.expr import EvalError, UnknownName
+from archgraph.spec.requirements import condition, parts
 from archgraph.spec.values import UNKNOWN, Ref, Unknown, is_value
 
 if TYPE_CHECKING:
-    from archgraph.spec.model import Block
+    from archgraph.spec.model import Block, Local
     from archgraph.spec.tape import Recorder
 
 MAX_TURNS: Final = 4096
@@ -52,6 +53,8 @@ class Session:
         self.depth = 0
         #: Params of files that defaults read, for each memoised thing that is being made, innermost last.
         self.reads: list[set[Any]] = []
+        #: What the graph that is elaborated requires of sizes before anything runs; it holds for all below.
+        self.assumed: tuple[Cond, ...] = ()
         #: Nodes made in this elaboration; those of a shared graph once.
         self.made = 0
         #: Graphs called in this elaboration, and in which body.
@@ -65,6 +68,7 @@ class Session:
         self.graphs.clear()
         self.trials = 0
         self.depth = 0
+        self.assumed = ()
         if len(self.memo) > MAX_MEMO:
             self.memo.clear()
 
@@ -107,10 +111,27 @@ class Made:
         self.args = args
 
 
+class _Knowing:
+    """Answers conditions that facts decide; others go to who answered before."""
+
+    def __init__(self, facts: Facts, before: Callable[[Cond], bool] | None) -> None:
+        self.facts = facts
+        self.before = before
+
+    def __call__(self, cond: Cond) -> bool:
+        known = self.facts.decide(cond)
+        if isinstance(known, bool):
+            return known
+        if self.before is None:
+            raise SymbolicTruth(cond)
+        return self.before(cond)
+
+
 class Frame:
     """One graph under construction: its names, nodes, guards and where it was called from."""
 
     __slots__ = (
+        "_facts",
         "block",
         "env",
         "guards",
@@ -138,6 +159,7 @@ class Frame:
         self.taken: set[str] = set()
         self.guards: list[Guard] = []
         self.seen_guards: set[Any] = set()
+        self._facts: dict[bool, tuple[Guard | None, Any, Facts]] = {}
         self.made: dict[str, Made] = {}
         self.span: Span | None = None
         self.outer: Frame | None = None
@@ -210,9 +232,41 @@ class Frame:
         if cond is False:
             raise OpError(why)
         assert isinstance(cond, Cond)
-        if cond not in self.seen_guards:
-            self.seen_guards.add(cond)
-            self.guards.append(Guard(cond, why, self.span))
+        for part in parts(cond):
+            if part in self.seen_guards or self._known(()).decide(part) is True:
+                continue
+            if self.facts.decide(part) is False:  # one that follows from others' is kept: a graph stands by itself
+                raise OpError(why)
+            self.seen_guards.add(part)
+            self.guards.append(Guard(part, why, self.span))
+
+    def hold(self, guard: Guard) -> None:
+        """Take a condition for granted, and record it."""
+        if guard.cond not in self.seen_guards:
+            self.seen_guards.add(guard.cond)
+            self.guards.append(guard)
+
+    @property
+    def facts(self) -> Facts:
+        """What holds of sizes here: conditions recorded so far, and those of the whole."""
+        return self._known(self.session.assumed)
+
+    def _known(self, assumed: tuple[Cond, ...]) -> Facts:
+        known = self._facts.get(bool(assumed))
+        last = self.guards[-1] if self.guards else None  # a tape that is left takes guards back
+        if known is None or known[0] is not last or known[1] != (len(self.guards), assumed):
+            found = Facts((*assumed, *(guard.cond for guard in self.guards)))
+            known = self._facts[bool(assumed)] = last, (len(self.guards), assumed), found
+        return known[2]
+
+    def settled(self, types: Any) -> Any:
+        """Types that an op infers, their sizes in the shortest of words that this graph's conditions make equal."""
+        if not self.guards:
+            return types
+        facts = self._known(())  # its own, so that it stands by itself
+        if isinstance(types, TensorType):
+            return types.mapped(facts.settle)
+        return tuple([t.mapped(facts.settle) for t in types])
 
     # -- faults --------------------------------------------------------------------------------------------------
 
@@ -272,7 +326,11 @@ class Frame:
             As the expression does; a tensor among its names is named.
         """
         try:
-            return fn(self.env)
+            value = fn(self.env)
+            return self.facts.decide(value) if isinstance(value, Cond) else value
+        except SymbolicTruth as error:
+            if error.cond is None or not self.facts:
+                raise
         except EvalError:
             names = getattr(fn, "names", ())
             tensors = [n for n in names if is_value(self.env.get(n))]
@@ -283,6 +341,11 @@ class Frame:
                     at=getattr(fn, "span", None),
                 ) from None
             raise
+        token = decider.set(_Knowing(self.facts, decider.get()))
+        try:
+            return fn(self.env)
+        finally:
+            decider.reset(token)
 
     def truth(self, fn: Any) -> bool:
         """Evaluate a condition to true or false.
@@ -308,10 +371,16 @@ class Frame:
         at = getattr(fn, "span", None)
         raise OpError("this is no condition", "true or false", show_value(value), at=at)
 
-    def truth_or_condition(self, fn: Any) -> bool | Cond:
-        """A condition's value; an undecided one as it is."""
-        value = self.value(fn)
-        return value if isinstance(value, Cond) else self.truth(fn)
+    def condition(self, r: Local) -> bool | Cond:
+        """The value of a ``requires`` entry; what is undecided of it as a condition.
+
+        Raises
+        ------
+        As `truth` does.
+        """
+        assert r.expr is not None
+        value = condition(r.expr, self.env)
+        return self.facts.decide(value) if isinstance(value, (bool, Cond)) else self.truth(r.fn)
 
     # -- finish --------------------------------------------------------------------------------------------------
 

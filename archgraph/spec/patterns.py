@@ -5,7 +5,6 @@ One rule: an unknown name binds, a known one must be equal; ``_`` is anything, `
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -28,9 +27,6 @@ class Axis(NamedTuple):
     text: str = ""
 
 
-_GRID = re.compile(r"^(?:(?P<prefix>.+?)\s*\+\s*)?\((?P<grid>\s*\S+(?:\s+\S+)+\s*)\)$")
-
-
 def parse_axis(item: Any) -> Axis:
     """One entry of a shape pattern.
 
@@ -46,18 +42,41 @@ def parse_axis(item: Any) -> Axis:
         return Axis("any", text=text)
     if text == "...":
         return Axis("rest", text=text)
-    grid = _GRID.match(text)
-    if grid and not _is_arithmetic(grid["grid"]):
-        prefix = parse(grid["prefix"]) if grid["prefix"] else None
-        return Axis("grid", prefix=prefix, grid=tuple(parse(g) for g in grid["grid"].split()), text=text)
+    grid = _grid(text)
+    if grid is not None:
+        before, inside = grid
+        return Axis("grid", prefix=parse(before) if before else None, grid=tuple(map(parse, inside)), text=text)
     tree = parse(text)
     if isinstance(tree, Name):
         return Axis("name", name=tree.name, expr=tree, text=text)
     return Axis("expr", expr=tree, text=text)
 
 
-def _is_arithmetic(inside: str) -> bool:
-    return any(part in ("+", "-", "*", "/", "//", "%", "if", "else", "and", "or") for part in inside.split())
+def _grid(text: str) -> tuple[str, list[str]] | None:
+    """What stands before the last brackets, and the sizes in them, if that makes a grid: ``(H W)``, ``P + (H W)``."""
+    if not text.endswith(")"):
+        return None
+    depth = 0
+    for at in range(len(text) - 1, -1, -1):
+        depth += (text[at] == ")") - (text[at] == "(")
+        if depth == 0:
+            break
+    before = text[:at].rstrip()
+    if depth or (before and not before.endswith("+")):
+        return None
+    inside = [""]
+    for c in text[at + 1 : -1]:
+        depth += (c == "(") - (c == ")")
+        if c.isspace() and depth == 0:
+            inside.append("")
+        else:
+            inside[-1] += c
+    inside = [part for part in inside if part]
+    return (before[:-1].rstrip(), inside) if len(inside) > 1 and not _is_arithmetic(inside) else None
+
+
+def _is_arithmetic(inside: list[str]) -> bool:
+    return any(part in ("+", "-", "*", "/", "//", "%", "if", "else", "and", "or") for part in inside)
 
 
 class ShapePattern:

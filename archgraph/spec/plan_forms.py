@@ -68,7 +68,7 @@ class FormulaPlan(NodePlan):
         op = cls((tree, operands))
         types = tuple(v.type for v in values)
         try:
-            out = op.infer(f, *types)
+            out = f.settled(op.infer(f, *types))
         except FAULTS as error:
             return f.caught(error, f.span, origins(f, values))
         assert isinstance(out, TensorType)

@@ -142,7 +142,7 @@ class OpPlan(OperandPlan):
             types = tuple([None if r is None else r.type for r in refs])
         try:
             check_operands(cls, types)
-            outs = op.infer(f, *types)
+            outs = f.settled(op.infer(f, *types))
         except FAULTS as error:
             return f.caught(error, self.place(error) or f.span, origins(f, refs))
         own = name if name not in f.taken and name not in RESERVED else f.unique(name)

@@ -566,6 +566,8 @@ def _op_step(node: Node, slots: list[int | None], make: Maker | None, equal: boo
             f.span = span
             op = fixed if make is None else make(f)
             out = op.infer(f, x)
+            if f.guards:
+                out = f.settled(out)
             if type(out) is not TensorType:
                 raise Left
             types.append(out)
@@ -585,6 +587,8 @@ def _op_step(node: Node, slots: list[int | None], make: Maker | None, equal: boo
         if equal and given[0] is not given[1] and given[0].shape != given[1].shape:  # type: ignore[union-attr]
             raise Left
         outs = op.infer(f, *given)
+        if f.guards:
+            outs = f.settled(outs)
         if type(outs) is TensorType:
             if count != 1:
                 raise Left

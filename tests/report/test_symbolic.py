@@ -63,3 +63,30 @@ def test_command(option):
         assert told["orders"]["macs"].startswith("O(dim²·H·W")
     else:
         assert "O(dim²·H·W" in shown.output
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("biformer", [(224, 224), (448, 224), (672, 448)]),
+        ("cswin", [(448, 224), (672, 448)]),
+        ("agent-attention/pvt", [(224, 224)]),
+        ("agent-attention/deit", [(224, 224), (320, 176)]),
+        ("agent-attention/cswin", [(448, 224), (672, 672)]),
+        ("agent-attention/swin", [(448, 448)]),
+    ],
+)
+def test_maps_of_open_size(name, sizes):
+    """Hosts whose windows tile their maps, and what rules make of them: the law in both sides of the image."""
+    spec = archgraph.load(name)
+    depths = spec.params().get("depths")
+    if depths:
+        spec = spec.with_settings(depths=[min(d, 2) for d in depths])
+    (forms,) = closed_forms(spec, ["H", "W"])
+    for h, w in sizes:
+        env = {"H": h, "W": w}
+        assert forms.case.holds(env)
+        image = next(iter(spec.block().inputs))
+        numbers = archgraph.report(spec, at={image: (1, 3, h, w)})
+        for total in TOTALS:
+            assert max(evaluate(x, env) for x in forms.forms(total)) == getattr(numbers, total), (h, w, total)

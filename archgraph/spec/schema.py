@@ -278,7 +278,8 @@ _DECLARATIONS: Final[dict[str, Schema]] = {
     ),
     "let": _doc("Locals, in order: names for expressions.", _table(_ANY)),
     "requires": _doc(
-        "Conditions that must hold. Over sizes that are open they become guards, one for each part of `a and b`, and decide what follows.",
+        "Conditions that must hold. Over open sizes they become guards, one for each part of `a and b`, and decide "
+        "what follows.",
         _list(
             _object(
                 {

@@ -258,3 +258,39 @@ def test_hornet_uper_head(order: int, scales: list[int], tmp_path: Path) -> None
     }
     official = "semantic_segmentation/decode_heads/gn_uper_head.py::GNUPerHead"
     repeated(tmp_path, "hornet", official, args, Head(widths, 8, scales, 5, order), levels)
+
+
+# -- efficient local attention on MobileNetV2, written from the equations ----------------------------------------------
+
+
+class LocalAttention(nn.Module):
+    """One gate per row and one per column, from strips of means; convolution and norm serve both."""
+
+    def __init__(self, channels: int, kernel: int, conv_groups: int, norm_groups: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(channels, channels, kernel, padding=kernel // 2, groups=conv_groups, bias=False)
+        self.gn = nn.GroupNorm(norm_groups, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows, cols = (torch.sigmoid(self.gn(self.conv(x.mean(axis)))) for axis in (3, 2))
+        return x * rows[..., None] * cols[..., None, :]
+
+
+@pytest.mark.parametrize("inside", [True, False], ids=["an item of the Sequential", "beside it"])
+@pytest.mark.parametrize("variant", ["B", "S"])
+def test_local_attention_in_mobilenet_v2(inside: bool, variant: str, tmp_path: Path) -> None:
+    args = {"inverted_residual_setting": [[1, 16, 1, 1], [3, 24, 2, 2], [2, 32, 1, 1]], "num_classes": 5}
+    model = torchvision.models.mobilenet_v2(**args)
+    for feature in model.features[1:-1]:
+        at = len(feature.conv) - 2  # before the projection
+        channels = feature.conv[at].in_channels
+        kernel, conv_groups = (7, channels) if variant == "B" else (5, channels // 8)
+        norm_groups = max(g for g in range(1, 17) if channels % g == 0)
+        attention = LocalAttention(channels, kernel, conv_groups, norm_groups)
+        if inside:
+            feature.conv.insert(at, attention)
+        else:
+            feature.ela = attention
+            feature.conv[at - 1].register_forward_hook(lambda _, __, y, ela=attention: ela(y))
+    official = "RECONSTRUCTION from the paper equations (no official code); host torchvision MobileNetV2"
+    repeated(tmp_path, "ela", official, {**args, "variant": variant}, model, image(2, 3, 40, 56))

@@ -19,7 +19,7 @@ from archgraph.ir.diagnostics import SpecError
 from archgraph.ir.graph import Graph
 from archgraph.lower.fx import build, emit
 from archgraph.lower.init import fill_
-from archgraph.lower.provenance import typed_graph
+from archgraph.lower.provenance import provenance, typed_graph
 from archgraph.rewrite.api import Rewritten, WeightStep, rewrite
 from archgraph.rewrite.rule import Rule, load_rule
 from archgraph.rewrite.weights import Source
@@ -52,7 +52,7 @@ class RewrittenModule:
         return self.rewritten.weight_table()
 
 
-def graph_of(model: nn.Module) -> Graph:
+def graph_of(model: Any) -> Graph:
     """The typed graph that a model was built from.
 
     Raises
@@ -60,17 +60,48 @@ def graph_of(model: nn.Module) -> Graph:
     RewriteError
         If it has none, or was edited since.
     """
-    graph = typed_graph(model)
+    graph = typed_graph(model) if isinstance(model, nn.Module) else None
     if graph is None or not isinstance(model, GraphModule):
-        raise RewriteError(f"{type(model).__name__} was not built from a spec or typed graph")
-    fresh = {path: part for path, part in emit(graph).named_modules() if isinstance(part, GraphModule)}
+        raise RewriteError(_why_not(model))
+    emitted = emit(graph)
+    fresh = {path: part for path, part in emitted.named_modules() if isinstance(part, GraphModule)}
     own = {path: part for path, part in model.named_modules() if isinstance(part, GraphModule)}
     changed = sorted(fresh.keys() ^ own.keys())
     changed += [p for p in fresh if p in own and _steps(fresh[p]) != _steps(own[p])]
     if changed:
         where = f"`{changed[0]}`" if changed[0] else "its forward"
         raise RewriteError(f"the model was edited after it was built ({where}); rules apply before such passes")
+    shapes, found = ({n: tuple(t.shape) for n, t in m.state_dict().items()} for m in (emitted, model))
+    if shapes != found:
+        name = next(n for n in (*shapes, *found) if shapes.get(n) != found.get(n))
+        was, now = (f"of shape {list(s[name])}" if name in s else "none" for s in (shapes, found))
+        raise RewriteError(
+            f"the model was edited after it was built (`{name}` was {was}, it is {now}); apply rules first, then edit"
+        )
     return graph
+
+
+def _why_not(model: Any) -> str:
+    """Why something is no model that rules apply to, and what to do about it."""
+    kind = type(model).__name__
+    if not isinstance(model, nn.Module):
+        return f"rules apply to specs, typed graphs and models that `archgraph.build` made, not to {kind}"
+    for name, how in (("_orig_mod", "compiled"), ("module", "wrapped")):
+        inner = model._modules.get(name)
+        if inner is not None and typed_graph(inner) is not None:
+            again = "compile" if how == "compiled" else "wrap"
+            return f"the model is {how} ({kind}): rewrite `model.{name}`, then {again} the result"
+    parts = [path for path, part in model.named_modules() if path and typed_graph(part) is not None]
+    if parts:
+        return (
+            f"{kind} was not built by archgraph, but its part `{parts[0]}` was: rewrite that, and put the result there"
+        )
+    if any(provenance(part) for part in model.modules()):
+        return f"{kind} is a part of a built model: rewrite the whole model, and say by `where` at which paths"
+    return (
+        f"{kind} was not built by archgraph: rules apply to what `archgraph.build` makes of a spec. Build the spec of "
+        "this network and load its weights (`archgraph build SPEC --weights FILE`), then rewrite that"
+    )
 
 
 def _steps(module: GraphModule) -> list[tuple[Any, ...]]:
@@ -121,7 +152,8 @@ def rewrite_module(
 def carry(done: Rewritten, model: nn.Module, seed: int | None = 0) -> GraphModule:
     """The model of a rewritten graph, with weights from one of the graph before.
 
-    It has the device, floating dtype and mode of the old one; which parameters train is carried with them.
+    It has the device and mode of the old one, each carried weight its dtype, and new ones that of the first weight;
+    which parameters train is carried with them. Hooks are not carried.
     """
     state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     like = next((t for t in state.values() if t.is_floating_point()), None)
@@ -129,12 +161,15 @@ def carry(done: Rewritten, model: nn.Module, seed: int | None = 0) -> GraphModul
     trained = {name: p.requires_grad for name, p in model.named_parameters()}
     values: dict[str, Tensor] = {name: t.detach() for name, t in state.items()}
     for step, after in zip(done.weights, _graphs(done), strict=True):
-        values, trained = _stepped(step, after, values, trained, seed)
+        values, trained = _stepped(step, after, values, trained, seed, like)
     new = build(done.after, seed=seed, device=device, dtype=like.dtype if like is not None else None, init=False)
     with torch.no_grad():
         for name, t in (*new.named_parameters(), *new.named_buffers()):
-            if name in values:
-                t.copy_(values[name])
+            value = values.get(name)
+            if value is not None and t.is_floating_point() and value.dtype != t.dtype:
+                t.data = value.to(device, copy=True)
+            elif value is not None:
+                t.copy_(value)
         for name, p in new.named_parameters():
             p.requires_grad_(trained.get(name, p.requires_grad))
     new.train(model.training)
@@ -147,7 +182,12 @@ def _graphs(done: Rewritten) -> list[Graph]:
 
 
 def _stepped(
-    step: WeightStep, after: Graph, values: Mapping[str, Tensor], trained: Mapping[str, bool], seed: int | None
+    step: WeightStep,
+    after: Graph,
+    values: Mapping[str, Tensor],
+    trained: Mapping[str, bool],
+    seed: int | None,
+    like: Tensor | None,
 ) -> tuple[dict[str, Tensor], dict[str, bool]]:
     found: dict[str, Tensor] = {}
     train: dict[str, bool] = {}
@@ -170,6 +210,8 @@ def _stepped(
             if source.init is not None:
                 law, args = source.init
                 fill_(found[path], law, {k: float(v) if not isinstance(v, int) else v for k, v in args}, generator)
+            if like is not None and found[path].is_floating_point():
+                found[path] = found[path].to(like.dtype)
     return found, train
 
 

@@ -191,14 +191,14 @@ def where_of(where: Where | str | Sequence[str] | None) -> Where | None:
 
 
 def find(
-    target: Spec | Graph | str | os.PathLike[str],
+    target: Any,
     rule: Rule | str | os.PathLike[str],
     *,
     where: Where | str | Sequence[str] | None = None,
     settings: Mapping[str, Any] | None = None,
     at: Mapping[str, Any] | None = None,
 ) -> Found:
-    """Where the pattern of a rule stands, without replacing anything.
+    """Where the pattern of a rule stands, without replacing anything; the target is one of `rewrite`.
 
     Raises
     ------
@@ -256,10 +256,7 @@ def rewrite(
     """
     given = {**(settings or {}), **more}
     if not isinstance(target, (Spec, Graph, str, os.PathLike)):
-        from importlib import import_module
-
-        module: Any = import_module("archgraph.lower." + "rewriting")  # only a built model needs torch
-        return module.rewrite_module(target, rule, where=where, expect=expect, settings=given)
+        return _models().rewrite_module(target, rule, where=where, expect=expect, settings=given)
     graph, session, spec = _graph(target, at)
     rules = list(rule) if isinstance(rule, Sequence) and not isinstance(rule, str) else [rule]
     steps: list[Step] = []
@@ -441,8 +438,17 @@ def _expression(rule: Rule, name: str, text: str, faults: Any) -> Any:
     return tidy(value) if const else value
 
 
+def _models() -> Any:
+    """Rules on built models, which alone need torch."""
+    from importlib import import_module
+
+    return import_module("archgraph.lower." + "rewriting")
+
+
 def _graph(target: Any, at: Mapping[str, Any] | None) -> tuple[Graph, Session, Spec | None]:
     if isinstance(target, Graph):
         return target, Session(), None
+    if not isinstance(target, (Spec, str, os.PathLike)):
+        return _models().graph_of(target), Session(), None
     spec = target if isinstance(target, Spec) else load(target)
     return spec.graph(at=at), spec.session, spec

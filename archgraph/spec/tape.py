@@ -360,7 +360,7 @@ class Recorder:
         node = f.nodes[index]
         names = self._bound_to(plan, f)
         slots = self._slots(f, node, types)
-        if slots is None or names is None or not self._next(f, index):
+        if slots is None or names is None or not _as_typed(it, f) or not self._next(f, index):
             self.void = True
             return
         host = [(n, f.env[n]) for n in plan.refs if n in f.env and f.env[n] is not None and not is_value(f.env[n])]

@@ -1,7 +1,7 @@
 """Write the language reference, ``docs/language/``, from the declarations: ``python -m tools.docs`` (``make docs``).
 
 Pages of ops, sections, functions and error codes are generated; the tour and the pages that `HAND_WRITTEN` names are
-not touched. The JSON Schemas are written too, as they come from the same declarations.
+not touched. The JSON Schemas are written too, as they come from the same declarations, and the table of rules.
 """
 
 from __future__ import annotations
@@ -44,12 +44,13 @@ _CODE: Final = re.compile(r"requires|(?!blocks/)[a-z_]+/[a-z_-]+")
 
 def main() -> None:
     """Write the files."""
-    from tools import schema
+    from tools import rewrites, schema
 
     for path, text in pages().items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     schema.main()
+    rewrites.main()
 
 
 def pages() -> dict[Path, str]:

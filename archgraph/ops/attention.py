@@ -179,8 +179,9 @@ class KernelizedAttention(Op, name="kernelized_attention"):
         )
 
     def lower(self, b: Emitter, query: Handle, key: Handle, value: Handle) -> Handle:
-        function = "archgraph.nn.attention.kernelized_attention"
-        return b.call(function, query, key, value, feature_map=self.feature_map, floor=b.scalar(self.floor))
+        given = self.attrs()
+        options = {key: b.scalar(value) if key == "floor" else value for key, value in given.items()}
+        return b.call("archgraph.nn.attention.kernelized_attention", query, key, value, **options)
 
 
 def _short(length: Num) -> bool:

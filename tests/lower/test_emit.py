@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import io
 import pickle
 from collections.abc import Callable
@@ -102,6 +103,21 @@ def test_composites_are_edited_apart(model: GraphModule) -> None:
     hidden = torch.randn(2, 16, 8)
     assert torch.equal(edited.blocks[1](hidden), model.blocks[1](hidden))
     assert not torch.equal(edited.blocks[0](hidden), model.blocks[0](hidden))
+
+
+def test_instances_of_a_block_share_text_but_no_function(model: GraphModule) -> None:
+    first, second = model.blocks[0], model.blocks[1]
+    assert first.code == second.code
+    assert type(first) is not type(second)
+    assert type(first).forward is not type(second).forward
+    assert type(first).forward.__code__ is not type(second).forward.__code__
+    assert inspect.getsource(type(second).forward) == inspect.getsource(type(first).forward)
+    before = second.code
+    second.recompile()
+    assert second.code == before
+    other = pickle.loads(pickle.dumps(second))
+    x = torch.randn(2, 4, 8)
+    torch.testing.assert_close(other(x), second(x))
 
 
 def test_emission_allocates_nothing() -> None:

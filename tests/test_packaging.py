@@ -24,4 +24,4 @@ def test_wheel_carries_package_and_specs(tmp_path: Path) -> None:
         f"archgraph/{path.as_posix()}" for path in files("specs")
     }
     assert packed == expected
-    assert "archgraph/py.typed" in packed
+    assert {"archgraph/py.typed", "archgraph/report/page/page.html", "archgraph/report/page/main.js"} <= packed

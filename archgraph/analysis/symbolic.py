@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from archgraph.analysis.sizes import default_sizes, with_sizes
 from archgraph.ir.diagnostics import Diagnostic, SpecError, did_you_mean
-from archgraph.ir.dim import Num, sym
+from archgraph.ir.dim import Num, substitute, sym, symbols
 from archgraph.ir.graph import Graph
 from archgraph.ir.types import TensorType
 from archgraph.spec.load import Spec
@@ -54,7 +54,8 @@ def open_graph(
     spec : Spec
     names : iterable of str
         Integer hyperparameters; lists of integers, whose entries become the symbols ``depths.0``, ``depths.1`` …;
-        single entries; sizes in the patterns of the inputs; ``B``, ``C``, ``H``, ``W`` (maps) and ``N`` (sequences).
+        single entries; sizes in the patterns of the inputs; ``B``, ``C``, ``H``, ``W`` (maps) and ``N`` (sequences);
+        symbols that ``at`` has, which may stand in several places: ``1x3xSxS``.
         A mapping gives them expressions in place of symbols of their own: ``{"H": sym("t"), "W": 2 * sym("t")}``.
     graph : str, optional
         Which graph, where there are several.
@@ -81,11 +82,16 @@ def close(
 def _put(
     spec: Spec, names: tuple[str, ...], graph: str | None, at: Mapping[str, Any] | None, value: Callable[[str], Num]
 ) -> tuple[Spec, dict[str, Any]]:
+    named = symbols_of(at).intersection(names)
+    if named and at is not None:
+        at = {key: _replaced(shape, {name: value(name) for name in named}) for key, shape in at.items()}
     known = open_names(spec, graph)
     settings = dict(spec.settings)
     values = spec.params()
     sizes: list[str] = []
     for name in names:
+        if name in named:
+            continue
         kind = known.get(name)
         if kind == "number":
             settings[name] = value(name)
@@ -151,6 +157,26 @@ def base_point(
         else:
             found[name] = sizes.get(name, 1)
     return {name: max(value, 1) for name, value in found.items()}
+
+
+def symbols_of(at: Mapping[str, Any] | None) -> frozenset[str]:
+    """The symbols in given shapes."""
+
+    def found(shape: Any) -> frozenset[str]:
+        if isinstance(shape, TensorType):
+            return shape.symbols()
+        return frozenset().union(*map(found, shape)) if isinstance(shape, (tuple, list)) else symbols(shape)
+
+    return frozenset().union(*map(found, at.values())) if at else frozenset()
+
+
+def _replaced(shape: Any, values: Mapping[str, Num]) -> Any:
+    """A shape, or those of a list, with values in place of symbols."""
+    if isinstance(shape, TensorType):
+        return TensorType(shape.dtype, _replaced(shape.shape, values), shape.layout)
+    if isinstance(shape, (tuple, list)):
+        return tuple([_replaced(size, values) for size in shape])
+    return substitute(shape, values)
 
 
 def _is_int(value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,7 +19,13 @@ def compare(
     settings: Settings = None,
     at: At = None,
     graph: GraphName = None,
-    svg: Annotated[str | None, typer.Option("--svg", metavar="FILE", help="Write the curves as SVG.")] = None,
+    svg: Annotated[Path | None, typer.Option("--svg", metavar="FILE", help="Write the curves as SVG.")] = None,
+    png: Annotated[
+        Path | None, typer.Option("--png", metavar="FILE", help="Write the curves as PNG; needs matplotlib.")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a page with the curves of every cost.")
+    ] = None,
     plugins: Plugins = None,
     json: Json = False,
 ) -> None:
@@ -28,29 +35,35 @@ def compare(
 
     Example:  archgraph compare vit vit+softmax_to_linear --over image_size=64:1024
     """
-    from archgraph.cli.console import console, fail, print_json
-    from archgraph.cli.loading import open_specs, read_at, use_plugins
+    from archgraph.cli.console import console, print_json
+    from archgraph.cli.loading import open_specs, read_at, read_range, use_plugins
     from archgraph.report.compare import COSTS, curve
     from archgraph.report.compare import compare as compare_curves
+    from archgraph.report.files import write_whole
 
     use_plugins(plugins)
     if cost not in COSTS:
         raise typer.BadParameter(f"costs are {', '.join(COSTS)}", param_hint="--cost")
-    name, equals, bounds = over.partition("=")
-    low, colon, high = bounds.partition(":")
-    if not equals or not colon or not (low.isdecimal() and high.isdecimal()) or not 1 <= int(low) < int(high) < 2**40:
-        fail("over/form", f"`--over {over}` is no range", expected="--over N=64:65536, low to high")
+    size = read_range(over)
     curves = []
     for text in specs:
         base, *rules = text.split("+")
         (spec,) = open_specs([base], None, settings)
-        curves.append(curve(spec, name, cost, graph, read_at(at, spec, graph), rules))
-    found = compare_curves(curves, int(low), int(high))
+        curves.append(curve(spec, size.name, cost, graph, read_at(at, spec, graph), rules))
+    found = compare_curves(curves, size.low, size.high)
     if svg is not None:
         from archgraph.report.curves import svg as draw
 
-        with open(svg, "w", encoding="utf-8") as file:
-            file.write(draw(found))
+        write_whole(svg, draw(found))
+    if png is not None:
+        from archgraph.report.plot import png as plot
+
+        write_whole(png, plot(found))
+    if html is not None:
+        from archgraph.report.page import comparison_page
+
+        others = (compare_curves([c.by(k) for c in curves], size.low, size.high) for k in COSTS if k != cost)
+        write_whole(html, comparison_page([found, *others]))
     if json:
         print_json(found.to_dict())
     else:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from archgraph.cli.console import fail
 
 if TYPE_CHECKING:
+    from archgraph.report.compare import Range
     from archgraph.spec.load import Spec
 
 
@@ -90,3 +91,21 @@ def read_at(texts: Sequence[str] | None, spec: Spec, graph: str | None) -> dict[
     from archgraph.analysis.sizes import parse_at
 
     return dict(parse_at(texts, spec.block(graph).inputs))
+
+
+def read_range(text: str) -> Range:
+    """The name and bounds of ``--over``.
+
+    Raises
+    ------
+    SpecError
+        Where it has another form.
+    """
+    from archgraph.report.compare import Range
+
+    name, equals, bounds = text.partition("=")
+    low, colon, high = bounds.partition(":")
+    numbers = low.isdecimal() and high.isdecimal() and low.isascii() and high.isascii()
+    if not equals or not colon or not numbers or not 1 <= int(low) < int(high) < 2**40:
+        fail("over/form", f"`--over {text}` is no range", expected="--over N=64:65536, low to high")
+    return Range(name.strip(), int(low), int(high))

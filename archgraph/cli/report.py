@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -40,6 +41,23 @@ def report(
         str | None, typer.Option("--dtype", help="What the device computes in; float32 if it can.")
     ] = None,
     markdown: Annotated[bool, typer.Option("--md", help="Print Markdown.")] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            "--html",
+            metavar="FILE",
+            help="Write one self-contained page as well: block graph, icicle of the cost, cost curves, claims.",
+        ),
+    ] = None,
+    over: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--over",
+            metavar="NAME=LOW:HIGH",
+            help="A size or whole-number parameter for the page's curves, `side` for both sides of a square image; may "
+            "repeat. Left out: what all specs have.",
+        ),
+    ] = None,
 ) -> None:
     """Show what an architecture costs, in total and block by block, without building it.
 
@@ -51,9 +69,10 @@ def report(
 
     Example:  archgraph report vit --variant base --at image=1x3x384x384
     Example:  archgraph report convnext --device h100-sxm --dtype bfloat16
+    Example:  archgraph report vit:small resnet:resnet50 --html page.html
     """
     from archgraph.cli.console import console, fail, print_json
-    from archgraph.cli.loading import open_specs, read_at, use_plugins
+    from archgraph.cli.loading import open_specs, read_at, read_range, use_plugins
     from archgraph.report.report import report as report_on
     from archgraph.spec.load import load
 
@@ -70,6 +89,16 @@ def report(
     several = len(opened) > 1
     if dtype is not None and device is None:
         raise typer.BadParameter("a dtype is one of a --device", param_hint="--dtype")
+    if html is not None and symbolic is not None:
+        raise typer.BadParameter("choose one of --html and --symbolic; a page has closed forms beside its curves")
+    if over and html is None:
+        raise typer.BadParameter("--over is for the curves of --html; without a page, `archgraph compare` draws them")
+    if html is not None:
+        from archgraph.report.files import write_whole
+        from archgraph.report.page import entry, page
+
+        ranges = [read_range(text) for text in over or ()]
+        write_whole(html, page([entry(spec, graph, read_at(at, spec, graph)) for spec in opened], ranges))
     if symbolic is not None:
         from archgraph.report.symbolic import closed_forms
 

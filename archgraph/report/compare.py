@@ -14,7 +14,7 @@ from archgraph.analysis.crossing import Crossing, Unsolvable, crossings
 from archgraph.analysis.expected import expected
 from archgraph.analysis.growth import growth
 from archgraph.ir.diagnostics import Diagnostic, SpecError
-from archgraph.ir.dim import Num, UnknownDegree, degree, dmax, evaluate, pretty
+from archgraph.ir.dim import Num, TooLarge, UnknownDegree, degree, dmax, evaluate, pretty
 from archgraph.ir.graph import Graph, Guard
 from archgraph.report.numbers import human, human_bytes, plain
 from archgraph.spec.load import Spec
@@ -31,6 +31,15 @@ def cost_forms(graph: Graph, cost: str) -> tuple[Num, ...]:
     if cost == "activation_bytes":
         return peaks(graph) or (0,)
     return (expected(graph).macs if cost == "expected_macs" else getattr(totals(graph), cost),)
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A name and its values from ``low`` to ``high``."""
+
+    name: str
+    low: int
+    high: int
 
 
 class Curve:
@@ -52,6 +61,10 @@ class Curve:
         self._cases = cases
         self._known: dict[int, tuple[tuple[Num, ...], tuple[Guard, ...]]] = {}
 
+    def by(self, cost: str) -> Curve:
+        """The same architecture by another cost."""
+        return Curve(self.label, self._cases, cost)
+
     def _at(self, n: int) -> tuple[Case, tuple[Num, ...], tuple[Guard, ...]]:
         case = self._cases.at({self.name: n})
         found = self._known.get(id(case))
@@ -72,9 +85,12 @@ class Curve:
         return max(evaluate(x, {self.name: n}) for x in forms) if ok else None
 
     def form(self, high: int) -> Num | None:
-        """The closed form at a size, and wherever the same structure holds; None where there is none."""
+        """The closed form at a size, and wherever its structure holds; None where there is none, or it is too long."""
         forms = self._at(high)[1]
-        return dmax(*forms) if forms else None
+        try:
+            return dmax(*forms) if forms else None
+        except TooLarge:
+            return None
 
     def start(self, low: int, high: int) -> int:
         """The least size from which on up to ``high`` the structure is that of ``high``."""
@@ -210,21 +226,32 @@ class Comparison:
         return human_bytes(value) if self.cost == "activation_bytes" else human(value)
 
 
-def compare(curves: Sequence[Curve], low: int, high: int) -> Comparison:
+def compare(curves: Sequence[Curve], low: int, high: int, scanned: int = _SCANNED) -> Comparison:
     """Compare curves over the same name.
+
+    Parameters
+    ----------
+    curves : sequence of Curve
+    low, high : int
+        The range.
+    scanned : int
+        How many sizes are compared one by one where a difference is not solved; a longer range is left with a note.
 
     Raises
     ------
     SpecError
-        If one takes no size of the range.
+        If one has no such name, or does not take ``high``.
     """
     found: list[Crossover] = []
     notes: list[str] = []
     for curve in curves:
-        if not curve._at(high)[1]:
+        case, forms, _ = curve._at(high)
+        if case.error is not None and any(d.code == "symbol/unknown" for d in case.error.diagnostics):
+            raise case.error
+        if not forms:
             raise SpecError(Diagnostic("compare/invalid", None, f"{curve.label} does not take {curve.name} = {high}"))
     for a, b in combinations(curves, 2):
-        listed, modulus, note = _crossed(a, b, low, high)
+        listed, modulus, note = _crossed(a, b, low, high, scanned)
         found += [Crossover(a.label, b.label, c.at, c.before, c.after, modulus) for c in listed]
         if note:
             notes.append(f"{a.label} and {b.label}: {note}")
@@ -232,23 +259,25 @@ def compare(curves: Sequence[Curve], low: int, high: int) -> Comparison:
     return Comparison(tuple(curves), first.name, low, high, first.cost, tuple(found), tuple(notes))
 
 
-def _crossed(a: Curve, b: Curve, low: int, high: int) -> tuple[list[Crossing], int, str]:
+def _crossed(a: Curve, b: Curve, low: int, high: int, scanned: int) -> tuple[list[Crossing], int, str]:
     x, y = a.form(high), b.form(high)
     start = max(a.start(low, high), b.start(low, high))
     start = min(start, high)
     note = "" if start == low else f"one has another structure below {start}, where every valid size is compared"
-    why = ""
+    why = "a closed form is too long"
     if x is not None and y is not None:
-        difference = x - y
-        if isinstance(difference, int):
-            return [], 1, "they cost the same throughout" if difference == 0 and not note else note
         try:
+            difference = x - y
+            if isinstance(difference, int):
+                return [], 1, "they cost the same throughout" if difference == 0 and not note else note
             found, modulus = crossings(difference, a.name, start, high)
-            return [*(_scan(a, b, low, start) if start - low <= _SCANNED else ()), *found], modulus, note
-        except Unsolvable as reason:
+            if start - low > scanned:
+                return found, modulus, f"one has another structure below {start}, where nothing is compared"
+            return [*_scan(a, b, low, start), *found], modulus, note
+        except (Unsolvable, TooLarge) as reason:
             why = str(reason)
-    if high - low > _SCANNED:
-        return [], 0, f"not solved, as {why}; over a range of at most {_SCANNED:,} sizes all would be compared"
+    if high - low > scanned:
+        return [], 0, f"not solved, as {why}; over a range of at most {scanned:,} sizes all would be compared"
     return _scan(a, b, low, high), 0, f"all valid sizes compared, as {why}"
 
 

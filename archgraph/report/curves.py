@@ -20,10 +20,10 @@ _SAMPLES: Final = 120
 Series = list[tuple[int, int]]
 
 
-def samples(comparison: Comparison) -> list[Series]:
-    """Valid points of every curve, spread evenly in ratio."""
+def samples(comparison: Comparison, count: int = _SAMPLES) -> list[Series]:
+    """Valid points of every curve, about ``count``, spread evenly in ratio."""
     low, high = comparison.low, comparison.high
-    sizes = sorted({round(low * (high / low) ** (k / (_SAMPLES - 1))) for k in range(_SAMPLES)})
+    sizes = sorted({round(low * (high / low) ** (k / (count - 1))) for k in range(count)})
     found: list[Series] = []
     for c in comparison.curves:
         points: Series = []

@@ -53,6 +53,18 @@ class Route:
     label: str
 
 
+@dataclass(frozen=True, slots=True)
+class Layered:
+    """A scene as layers of vertices in order, without places: what does not hang on how large its boxes are.
+
+    A vertex is an item ``(number, 0)``, an input ``(INPUTS, k)``, an output ``(OUTPUTS, k)``, or one layer of a lane,
+    numbered above the items. ``paths``: for every edge of the scene the vertices that it passes, ends included.
+    """
+
+    rows: tuple[tuple[End, ...], ...]
+    paths: tuple[tuple[End, ...], ...]
+
+
 @dataclass(slots=True)
 class Plan:
     """A scene laid out; ``entries`` and ``exits``: where its inputs and outputs are on its upper and lower edge."""
@@ -76,10 +88,16 @@ def plan(scene: Scene, *, root: bool = True) -> Plan:
     return _Layout(scene, root).plan()
 
 
+def layered(scene: Scene, *, root: bool = True) -> Layered:
+    """The layers of a scene, its items taken as they are, opened or not; below the root unused inputs are left out."""
+    return _Layout(scene, root, _point).layered()
+
+
 class _Layout:
-    def __init__(self, scene: Scene, root: bool) -> None:
+    def __init__(self, scene: Scene, root: bool, box: Callable[[Item], Box] | None = None) -> None:
         self.scene = scene
         self.root = root
+        self.box = box or _box
         self.boxes: dict[End, Box] = {}
         self.edges: list[Edge] = list(scene.edges)
         self.above: dict[End, list[End]] = {}
@@ -107,6 +125,14 @@ class _Layout:
             {k: box.x for (number, k), box in self.boxes.items() if number == OUTPUTS},
         )
 
+    def layered(self) -> Layered:
+        self._vertices()
+        self._layers()
+        lanes = self._lanes()
+        rows = self._rows()
+        self._order(rows)
+        return Layered(tuple(map(tuple, rows)), tuple(self._path(edge, lanes) for edge in self.edges))
+
     # -- vertices and layers -----------------------------------------------------------------------------------------
 
     def _vertices(self) -> None:
@@ -115,7 +141,7 @@ class _Layout:
             if self.root or (INPUTS, k) in used:
                 self.boxes[INPUTS, k] = self._end(name, str(t))
         for number, item in enumerate(self.scene.items):
-            self.boxes[number, 0] = _box(item)
+            self.boxes[number, 0] = self.box(item)
         for k, (name, t) in enumerate(self.scene.outputs):
             self.boxes[OUTPUTS, k] = self._end(name, str(t))
 
@@ -237,19 +263,27 @@ class _Layout:
     # -- edges -------------------------------------------------------------------------------------------------------
 
     def _route(self, edge: Edge, lanes: dict[tuple[End, int], End]) -> Route:
-        source, target = self.boxes[_vertex(edge.source)], self.boxes[_vertex(edge.target)]
+        source, *between, target = (self.boxes[vertex] for vertex in self._path(edge, lanes))
         points = [(_port(source, edge.source[1], lambda p: p.exits), source.y + source.height)]
-        for layer in range(source.layer + 1, target.layer):
-            lane = self.boxes[lanes[edge.source, layer]]
+        for lane in between:
             points += [(lane.x, lane.y), (lane.x, lane.y + lane.height)]
         points.append((_port(target, edge.target[1], lambda p: p.entries), target.y))
         labelled_outside = edge.source[0] == INPUTS or (edge.target[0] == OUTPUTS and not self.root)
         return Route(points, "" if labelled_outside else edge.label)
 
+    def _path(self, edge: Edge, lanes: dict[tuple[End, int], End]) -> tuple[End, ...]:
+        source, target = _vertex(edge.source), _vertex(edge.target)
+        between = range(self.boxes[source].layer + 1, self.boxes[target].layer)
+        return (source, *(lanes[edge.source, layer] for layer in between), target)
+
 
 def _vertex(end: End) -> End:
     """The vertex of an end: all outputs and operands of an item are one, those of the scene are themselves."""
     return end if end[0] < 0 else (end[0], 0)
+
+
+def _point(item: Item) -> Box:
+    return Box(0.0, 0.0, item)
 
 
 def _box(item: Item) -> Box:

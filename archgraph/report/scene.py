@@ -75,10 +75,11 @@ class Scene:
 
 def scene(graph: Graph, depth: int | None = 2) -> Scene:
     """The scene of a graph, composites opened down to ``depth`` levels (all of them if None)."""
-    return _scene(graph, rows(graph, depth))
+    return scene_of(graph, rows(graph, depth))
 
 
-def _scene(graph: Graph, shown: tuple[Row, ...]) -> Scene:
+def scene_of(graph: Graph, shown: tuple[Row, ...]) -> Scene:
+    """The scene of a graph with these rows: composites are opened as far as their rows are."""
     groups = folded(graph)
     home = {k: g for g, group in enumerate(groups) for k in group}
     found: dict[tuple[End, End], str] = {}
@@ -125,4 +126,4 @@ def _item(node: Node, row: Row) -> Item:
     # the regions of a switch are rows, but share their operands: they are not drawn
     opened = row.children and len(node.callees) == 1
     colour = COLOURS.get(family, OTHER) if isinstance(node.op, Op) else CLOSED
-    return Item(row, colour, _scene(node.callees[0], row.children) if opened else None)
+    return Item(row, colour, scene_of(node.callees[0], row.children) if opened else None)

@@ -198,7 +198,11 @@ def verify_file(path: str | os.PathLike[str]) -> Iterator[Verified]:
     SpecError
         If the file or one of its claims can't be read.
     """
-    file = parse_file(path)
+    yield from verify_claims(parse_file(path))
+
+
+def verify_claims(file: SpecFile) -> Iterator[Verified]:
+    """`verify_file` for a file that is read already."""
     faults = Collector()
     claims = claims_of(file, faults)
     faults.raise_if_any()

@@ -38,6 +38,8 @@ def imported(*arguments: str) -> set[str]:
         ["report", "TINY"],
         ["report", "TINY", "--md"],
         ["report", "TINY", "--at", "image=1x3xNxN"],
+        ["report", "TINY", "--html", "PAGE"],
+        ["compare", "TINY", "--over", "width=8:64", "--html", "PAGE"],
         ["check", "TINY"],
         ["verify", "TINY"],
         ["draw", "TINY"],
@@ -48,7 +50,8 @@ def imported(*arguments: str) -> set[str]:
     ],
 )
 def test_light_commands(tiny: Path, arguments: list[str]) -> None:
-    found = imported(*(argument.replace("TINY", str(tiny)) for argument in arguments))
+    page = str(tiny.parent / "page.html")
+    found = imported(*(argument.replace("TINY", str(tiny)).replace("PAGE", page) for argument in arguments))
     assert not found & HEAVY
 
 

@@ -60,9 +60,9 @@ def compare(
 
         write_whole(png, plot(found))
     if html is not None:
-        from archgraph.report.page import comparison_page
+        from archgraph.report.page import CURVES, comparison_page
 
-        others = (compare_curves([c.by(k) for c in curves], size.low, size.high) for k in COSTS if k != cost)
+        others = (compare_curves([c.by(k) for c in curves], size.low, size.high) for k in CURVES if k != cost)
         write_whole(html, comparison_page([found, *others]))
     if json:
         print_json(found.to_dict())

@@ -94,11 +94,14 @@ def report(
     if over and html is None:
         raise typer.BadParameter("--over is for the curves of --html; without a page, `archgraph compare` draws them")
     if html is not None:
+        from archgraph.analysis.profiles import load_profile
+        from archgraph.analysis.roofline import target
         from archgraph.report.files import write_whole
         from archgraph.report.page import entry, page
 
         ranges = [read_range(text) for text in over or ()]
-        write_whole(html, page([entry(spec, graph, read_at(at, spec, graph)) for spec in opened], ranges))
+        on = None if device is None else target(load_profile(device), dtype)
+        write_whole(html, page([entry(spec, graph, read_at(at, spec, graph), on) for spec in opened], ranges))
     if symbolic is not None:
         from archgraph.report.symbolic import closed_forms
 

@@ -270,7 +270,8 @@ def _crossed(a: Curve, b: Curve, low: int, high: int, scanned: int) -> tuple[lis
             difference = x - y
             if isinstance(difference, int):
                 return [], 1, "they cost the same throughout" if difference == 0 and not note else note
-            found, modulus = crossings(difference, a.name, start, high)
+            solved, modulus = crossings(difference, a.name, start, high)
+            found = _at_valid_sizes(a, b, solved, start, high)
             if start - low > scanned:
                 return found, modulus, f"one has another structure below {start}, where nothing is compared"
             return [*_scan(a, b, low, start), *found], modulus, note
@@ -279,6 +280,25 @@ def _crossed(a: Curve, b: Curve, low: int, high: int, scanned: int) -> tuple[lis
     if high - low > scanned:
         return [], 0, f"not solved, as {why}; over a range of at most {scanned:,} sizes all would be compared"
     return _scan(a, b, low, high), 0, f"all valid sizes compared, as {why}"
+
+
+def _at_valid_sizes(a: Curve, b: Curve, solved: Sequence[Crossing], low: int, high: int) -> list[Crossing]:
+    """Crossings of closed forms, as they are between one size that both curves take and the next."""
+    if not solved:
+        return []
+    starts = [low, *(c.at for c in solved)]
+    signs = [solved[0].before, *(c.after for c in solved)]
+    found: list[Crossing] = []
+    before: int | None = None
+    for first, end, sign in zip(starts, [*starts[1:], high + 1], signs, strict=True):
+        valid = range(first, min(end, first + _SCANNED))
+        n = next((n for n in valid if a.at(n) is not None and b.at(n) is not None), None)
+        if n is None:
+            continue
+        if before is not None and sign != before:
+            found.append(Crossing(n, before, sign))
+        before = sign
+    return found
 
 
 def _scan(a: Curve, b: Curve, low: int, high: int) -> list[Crossing]:

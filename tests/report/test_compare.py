@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 import archgraph
 from archgraph.analysis.cases import Cases
 from archgraph.cli.app import app
+from archgraph.ir.dim import sym
 from archgraph.report.compare import Crossover, compare, curve
 from archgraph.report.curves import svg
 
@@ -129,3 +130,14 @@ def test_sizes_that_the_spec_refuses_are_not_valid():
 def test_cases_know_changes():
     graph = Cases(archgraph.load("vit"), ["depth"], change=lambda g: g).at({"depth": 3}).graph
     assert graph is not None
+
+
+def test_crossings_lie_on_sizes_that_both_take():
+    # ViT takes multiples of 16; between these its closed form goes on, and crosses ConvNeXt's more often
+    side = {name: (1, 3, sym("S"), sym("S")) for name in ("image", "x")}
+    vit = curve(archgraph.load("vit", "small"), "S", at={"image": side["image"]})
+    convnext = curve(archgraph.load("convnext", "tiny"), "S", at={"x": side["x"]})
+    found = compare([vit, convnext], 64, 512)
+    signs = {n: vit.at(n) > convnext.at(n) for n in range(64, 513, 16)}
+    changes = [n for n in range(80, 513, 16) if signs[n] != signs[n - 16]]
+    assert [x.at for x in found.crossovers] == changes

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 import archgraph
+from archgraph.analysis.profiles import load_profile
+from archgraph.analysis.roofline import target
 from archgraph.ir.dim import sym
 from archgraph.report.compare import Range, compare, curve
 from archgraph.report.files import write_whole
@@ -87,6 +89,19 @@ def test_metrics_are_a_list_that_can_grow() -> None:
     assert data["models"][0]["values"][-1] == archgraph.report(tiny()).elementwise
 
 
+def test_a_device_adds_times_and_energies() -> None:
+    on = target(load_profile("h100-sxm"))
+    e = entry(archgraph.load("vit", "tiny"), on=on)
+    data = carried(page([e]))
+    keys = [metric["key"] for metric in data["metrics"]]
+    assert keys[-2:] == ["roofline.op_by_op", "roofline.op_by_op_energy"]
+    (shown,) = data["models"]
+    assert e.report.roofline is not None
+    assert shown["values"][-2:] == [e.report.roofline.op_by_op, e.report.roofline.op_by_op_energy]
+    assert shown["totals"]["roofline.bound"] == e.report.roofline.bound
+    assert "h100-sxm" in json.dumps(shown["device"])
+
+
 def test_text_can_not_leave_the_data() -> None:
     spec = archgraph.loads(TINY.replace("A stem, a chain of equal blocks, a classifier.", json.dumps(END)), "wide")
     text = page([entry(spec)])
@@ -117,7 +132,7 @@ def test_curves_without_being_asked_are_over_what_all_specs_have() -> None:
     assert [c["over"] for c in curve_sets([vit])] == ["side", "dim", "depth"]
     (side,) = curve_sets([vit, resnet])
     assert (side["over"], side["low"], side["high"], side["here"]) == ("side", 56, 896, [224, 224])
-    assert [cost["key"] for cost in side["costs"]] == ["macs", "flops", "params", "activation_bytes"]
+    assert [cost["key"] for cost in side["costs"]] == ["macs", "flops", "params", "saved_bytes", "activation_bytes"]
     for cost in side["costs"]:
         for curve_, shown in zip(cost["curves"], (vit, resnet), strict=True):
             assert curve_["here"] == getattr(shown.report, cost["key"])
@@ -229,7 +244,7 @@ def test_compare_writes_a_page_and_pictures(tmp_path: Path) -> None:
     done = run(*arguments, "--html", tmp_path / "x.html", "--svg", tmp_path / "x.svg")
     assert done.exit_code == 0, done.stderr
     (shown,) = carried((tmp_path / "x.html").read_text(encoding="utf-8"))["curves"]
-    assert [cost["key"] for cost in shown["costs"]] == ["flops", "macs", "params", "activation_bytes"]
+    assert [cost["key"] for cost in shown["costs"]] == ["flops", "macs", "params", "saved_bytes", "activation_bytes"]
     assert (tmp_path / "x.svg").read_text(encoding="utf-8").startswith("<svg")
 
 

@@ -12,17 +12,17 @@ import hashlib
 import html
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 from archgraph.report.compare import Comparison, Range
-from archgraph.report.page.curves import as_dict, curve_sets
+from archgraph.report.page.curves import CURVES, as_dict, curve_sets
 from archgraph.report.page.data import Entry, entry, model
 from archgraph.report.page.metrics import METRICS, TOTALS, Metric
 
-__all__ = ["METRICS", "TOTALS", "Entry", "Metric", "Range", "comparison_page", "entry", "page"]
+__all__ = ["CURVES", "METRICS", "TOTALS", "Entry", "Metric", "Range", "comparison_page", "entry", "page"]
 
 _FOLDER: Final = Path(__file__).parent
 _SCRIPTS: Final = ("base.js", "tree.js", "layout.js", "graph.js", "icicle.js", "curves.js", "tables.js", "main.js")
@@ -52,16 +52,22 @@ def page(
     SpecError
         For claims that can't be read, and ranges that can't be taken.
     """
-    used = [m for m in metrics if all(hasattr(row, m.key) for e in entries for row in e.report.rows)]
+    used = [m for m in metrics if all(m.of(row) is not None for e in entries for row in _measured(e))]
+    heads = [m for m in totals if all(m.of(e.report) is not None for e in entries)]
     return _assembled(
         ", ".join(e.label for e in entries),
         {
             "metrics": [m.to_dict() for m in used],
-            "totals": [m.to_dict() for m in totals],
-            "models": [model(e, used, totals) for e in entries],
+            "totals": [m.to_dict() for m in heads],
+            "models": [model(e, used, heads) for e in entries],
             "curves": curve_sets(entries, over),
         },
     )
+
+
+def _measured(e: Entry) -> Iterator[object]:
+    yield e.report
+    yield from (row for _, row in e.report.walk())
 
 
 def comparison_page(comparisons: Sequence[Comparison]) -> str:

@@ -48,8 +48,8 @@ function human(value, unit = "") {
 }
 
 function exact(value, unit = "") {
-  if (typeof value !== "number") return String(value);
-  const text = Number.isInteger(value) ? value.toLocaleString("en").replaceAll(",", "\u202f") : String(value);
+  if (!Number.isInteger(value)) return human(value, unit); // a time or an energy: no digits to count
+  const text = value.toLocaleString("en").replaceAll(",", "\u202f");
   return unit ? `${text}\u202f${unit}` : text;
 }
 

@@ -11,15 +11,17 @@ from archgraph.analysis.sizes import BATCH
 from archgraph.analysis.symbolic import base_point, open_names
 from archgraph.ir.diagnostics import Diagnostic, SpecError
 from archgraph.ir.dim import sym
-from archgraph.report.compare import COSTS, Comparison, Curve, Range, compare
+from archgraph.report.compare import Comparison, Curve, Range, compare
 from archgraph.report.curves import samples
 from archgraph.report.page.data import Entry
-from archgraph.report.page.metrics import FLOPS, MACS, PARAMS, PEAK
+from archgraph.report.page.metrics import FLOPS, MACS, MEMORY, PARAMS, PEAK, Metric
 
 #: The side of square images: one symbol for both sizes of the map, whatever a spec calls them.
 SIDE: Final = "side"
 
-_METRICS: Final = {m.key: m for m in (MACS, FLOPS, PARAMS, PEAK)}
+_METRICS: Final = {m.key: m for m in (MACS, FLOPS, PARAMS, MEMORY, PEAK)}
+#: What a page draws curves of.
+CURVES: Final = tuple(_METRICS)
 _POINTS: Final = 72
 _LONGEST: Final = 600  # characters of a closed form
 _SCANNED: Final = 128  # sizes that are compared one by one over a range that nobody asked for
@@ -64,7 +66,7 @@ def as_dict(costs: Sequence[Comparison], title: str, here: Sequence[int | None])
 def _cost(found: Comparison, here: Sequence[int | None]) -> dict[str, Any]:
     curves = {c.label: c for c in found.curves}
     return {
-        **_METRICS[found.cost].to_dict(),
+        **_metric(found.cost).to_dict(),
         "curves": [
             {
                 "points": points,
@@ -89,6 +91,10 @@ def _cost(found: Comparison, here: Sequence[int | None]) -> dict[str, Any]:
     }
 
 
+def _metric(cost: str) -> Metric:
+    return _METRICS.get(cost) or Metric(cost, cost.replace("_", " "), "B" if cost.endswith("bytes") else "", "")
+
+
 def _curves(entries: Sequence[Entry], r: Range, scanned: int | None = None) -> dict[str, Any]:
     cases: list[Cases] = []
     here: list[int | None] = []
@@ -105,7 +111,7 @@ def _curves(entries: Sequence[Entry], r: Range, scanned: int | None = None) -> d
     limit = {} if scanned is None else {"scanned": scanned}
     costs = [
         compare([Curve(e.label, case, cost) for e, case in zip(entries, cases, strict=True)], r.low, r.high, **limit)
-        for cost in COSTS
+        for cost in CURVES
     ]
     for c in costs[0].curves:
         if all(c.at(n) is None for n in costs[0].points(_POINTS)):

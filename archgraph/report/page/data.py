@@ -10,12 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from archgraph.analysis.roofline import Target
 from archgraph.analysis.sizes import default_sizes, with_sizes
 from archgraph.ir.dim import Dim, Num, pretty
 from archgraph.ir.graph import Graph, Node
 from archgraph.ir.types import TensorType
 from archgraph.ops.base import Op
 from archgraph.ops.kinds import show
+from archgraph.report.formats import device_lines
 from archgraph.report.layout import layered
 from archgraph.report.numbers import plain
 from archgraph.report.page.metrics import METRICS, TOTALS, Metric
@@ -44,8 +46,8 @@ class Entry:
         return self.report.label
 
 
-def entry(spec: Spec, graph: str | None = None, at: Mapping[str, Any] | None = None) -> Entry:
-    """An entry for a spec.
+def entry(spec: Spec, graph: str | None = None, at: Mapping[str, Any] | None = None, on: Target | None = None) -> Entry:
+    """An entry for a spec; on a device, with times and energies.
 
     Raises
     ------
@@ -54,7 +56,7 @@ def entry(spec: Spec, graph: str | None = None, at: Mapping[str, Any] | None = N
     """
     sized = with_sizes(spec, graph, at)
     typed = sized.graph(graph, default_sizes(sized, graph, at))
-    return Entry(spec, typed, report_of(typed, sized, depth=None), dict(at or {}), graph)
+    return Entry(spec, typed, report_of(typed, sized, depth=None, on=on), dict(at or {}), graph)
 
 
 def model(e: Entry, metrics: Sequence[Metric] = METRICS, totals: Sequence[Metric] = TOTALS) -> dict[str, Any]:
@@ -72,8 +74,9 @@ def model(e: Entry, metrics: Sequence[Metric] = METRICS, totals: Sequence[Metric
         "inputs": [[name, str(t)] for name, t in r.inputs],
         "outputs": [[name, str(t)] for name, t in r.outputs],
         "settings": [[name, show(value)] for name, value in r.to_dict()["settings"].items()],
-        "totals": {m.key: plain(getattr(r, m.key)) for m in totals},
-        "values": [_number(getattr(r, m.key, 0)) for m in metrics],
+        "totals": {m.key: _number(m.of(r)) for m in totals},
+        "values": [_number(m.of(r)) for m in metrics],
+        "device": [[title, text] for title, text in device_lines(r)],
         "expected": None if r.expected_macs == r.macs else plain(r.expected_macs),
         "frozen": plain(r.frozen_params),
         "buffers": plain(r.buffers),
@@ -97,7 +100,7 @@ def _number(n: Num | float) -> int | float | str:
 
 
 def _tree(row: Row, metrics: Sequence[Metric]) -> list[Any]:
-    values: list[Any] = [_number(getattr(row, m.key, 0)) for m in metrics]
+    values: list[Any] = [_number(m.of(row)) for m in metrics]
     return [values, [_tree(child, metrics) for child in row.children]] if row.children else [values]
 
 

@@ -13,7 +13,7 @@ class Metric:
     Attributes
     ----------
     key : str
-        The attribute of a `Report` (and of a `Row`) that holds it.
+        The attribute of a `Report` (and of a `Row`) that holds it, dots for attributes of attributes.
     label : str
         What people call it.
     unit : str
@@ -29,6 +29,12 @@ class Metric:
     unit: str
     about: str
     adds_up: bool = True
+
+    def of(self, thing: object) -> Any:
+        """Its value of a report or a row; None where there is none."""
+        for name in self.key.split("."):
+            thing = getattr(thing, name, None)
+        return thing
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -52,7 +58,13 @@ PEAK: Final = Metric(
 )
 WEIGHTS: Final = Metric("weight_bytes", "Weights", "B", "Params and buffers.", False)
 
-#: What blocks are measured by. Those that a report's rows lack are left out.
-METRICS: Final = (PARAMS, MACS, FLOPS, MEMORY, PEAK)
+BOUND: Final = Metric(
+    "roofline.bound", "Bound", "s", "A time that nothing can beat on the device, whatever is fused or cached.", False
+)
+OP_BY_OP: Final = Metric("roofline.op_by_op", "Op by op", "s", "The roofline of every op by itself, on the device.")
+ENERGY: Final = Metric("roofline.op_by_op_energy", "Energy", "J", "Of every op by itself, on the device.")
+
+#: What blocks are measured by. Those that a report or its rows lack are left out.
+METRICS: Final = (PARAMS, MACS, FLOPS, MEMORY, PEAK, OP_BY_OP, ENERGY)
 #: What stands at the head of a page.
-TOTALS: Final = (PARAMS, MACS, FLOPS, WEIGHTS, PEAK)
+TOTALS: Final = (PARAMS, MACS, FLOPS, WEIGHTS, PEAK, BOUND, OP_BY_OP, ENERGY)

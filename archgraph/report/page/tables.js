@@ -151,6 +151,7 @@ function conditions(model) {
     ["params", `${exact(model.totals.params)}; ${frozen}buffers ${exact(model.buffers)}`],
     ["FLOPs", `${exact(model.totals.flops)} = 2 · MACs + ${exact(model.elementwise)} element-wise`],
     ["expected", model.expected === null ? "" : `${exact(model.expected)} MACs where zeros of masks and selections are skipped`],
+    ...model.device,
     ["counted", tally(model.counted)],
     ["free by declaration", tally(model.free)],
     ["provided that", model.guards.join("; ")],

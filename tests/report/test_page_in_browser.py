@@ -23,6 +23,10 @@ claims:
   - {{variant: narrow, at: {{image: [1, 3, 8, 8]}}, params: 1989, printed: {{macs: 0.12M}}, source: "{HOSTILE}"}}
   - {{variant: wide, params: 1, agrees: false, source: a table, note: "{HOSTILE}"}}
   - {{variant: wide, params: 2, source: another table}}
+  - claim: The wide one has more params
+    of: {{wide: {{variant: wide}}, narrow: {{variant: narrow}}}}
+    formula: wide.params > narrow.params
+  - {{claim: It is the best, paper: a paper, open: nobody has measured it}}
 """
 )
 METRICS = ("params", "macs", "flops", "saved_bytes")
@@ -221,13 +225,14 @@ def test_claims_are_those_of_verify(chromium: Browser, pages: dict[str, Path]) -
     tab = chromium.open(pages["one"])
     ours = "r.querySelector('.ours').textContent"
     rows = tab.evaluate(f"[...document.querySelectorAll('#claims tbody tr')].map((r) => [r.dataset.outcome, {ours}])")
-    verified = [(each.outcome(check), f"{check.ours:,}") for each in archgraph.verify("vit") for check in each.checks]
+    verified = [(each.outcome(check), check.shown) for each in archgraph.verify("vit") for check in each.checks]
+    verified += [(each.status, "") for each in archgraph.verify("vit") if not each.checks]
     assert sorted((outcome, ours.replace("\u202f", ",")) for outcome, ours in rows) == sorted(verified)
     tab.close()
 
     tab = chromium.open(pages["hostile"])
     outcomes = tab.evaluate("[...document.querySelectorAll('#claims tbody tr')].map((r) => r.dataset.outcome)")
-    assert outcomes == ["exact", "printed", "recorded", "differs"]
+    assert outcomes == ["exact", "printed", "recorded", "differs", "holds", "open"]
     tab.close()
 
 

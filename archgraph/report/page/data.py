@@ -105,22 +105,24 @@ def _tree(row: Row, metrics: Sequence[Metric]) -> list[Any]:
 
 
 def claims(verified: Iterable[Verified], variant: str | None) -> list[dict[str, Any]]:
-    """A row per figure claimed, in the order of the file; a claimed configuration with faults is one row."""
+    """A row per figure claimed, in the order of the file; a claim without figures (faults, open) is one row."""
     found: list[dict[str, Any]] = []
     for each in verified:
         said = each.to_dict()
         given = {**said["at"], **said["settings"]}
         shared = {
             "variant": said["variant"] or "",
-            "here": said["variant"] == variant,
+            "here": said["variant"] == variant and not each.claim.text,
+            "claim": each.claim.text,
             "given": ", ".join(f"{name} = {show(value)}" for name, value in given.items()),
             "source": said["source"],
             "note": said["note"],
         }
-        if each.faults:
-            fault = "; ".join(f.message for f in each.faults)
-            found.append({**shared, "figure": "", "claimed": "", "ours": "", "outcome": "faults", "note": fault})
-        found += [{**shared, **check} for check in said["checks"]]
+        if not each.checks:
+            why = each.open or "; ".join(f.message for f in each.faults)
+            found.append({**shared, "figure": "", "claimed": "", "ours": "", "outcome": each.status, "note": why})
+        for check, row in zip(each.checks, said["checks"], strict=True):
+            found.append({**shared, **row, "ours": check.shown})
     return found
 
 

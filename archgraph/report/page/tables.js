@@ -98,12 +98,17 @@ function inspector(zoom, show) {
 
 const VERDICTS = {
   exact: ["✓", "exact"],
+  holds: ["✓", "holds"],
   printed: ["✓", "as printed"],
   recorded: ["≠", "differs for a known reason"],
   stale: ["!", "recorded as different, but is not"],
   differs: ["✗", "differs"],
   faults: ["✗", "can't be built"],
+  open: ["○", "open"],
+  unclaimed: ["○", "no claim recorded"],
 };
+
+const thin = (text) => (/^[\d,]+$/.test(text) ? text.replaceAll(",", "\u202f") : text);
 
 function claimsTable(model) {
   const several = new Set(model.claims.map((claim) => claim.variant)).size > 1;
@@ -114,12 +119,12 @@ function claimsTable(model) {
     return el(
       "tr", { class: claim.here ? "here" : null, "data-outcome": claim.outcome },
       several ? el("th", { scope: "row" }, claim.variant) : null,
-      el("td", { class: "shape" }, claim.given),
+      el("td", { class: claim.claim ? null : "shape" }, claim.claim || claim.given),
       el("td", {}, said),
-      el("td", { class: "number claimed" }, /^[\d,]+$/.test(claim.claimed) ? claim.claimed.replaceAll(",", "\u202f") : claim.claimed),
-      el("td", { class: "number ours" }, exact(claim.ours)),
+      el("td", { class: "number claimed" }, thin(claim.claimed)),
+      el("td", { class: "number ours" }, thin(claim.ours)),
       el("td", { class: `verdict ${claim.outcome}` }, el("b", { "aria-hidden": "true" }, sign), ` ${words}`),
-      el("td", { class: "source" }, claim.source, claim.note && claim.outcome !== "exact" && claim.outcome !== "printed" ? el("div", {}, claim.note) : null),
+      el("td", { class: "source" }, claim.source, claim.note && !["exact", "printed", "holds", "unclaimed"].includes(claim.outcome) ? el("div", {}, claim.note) : null),
     );
   });
   const names = [several ? "variant" : null, "at", "figure", "claimed", "ours", "verdict", "source"].filter(Boolean);
@@ -133,11 +138,13 @@ function claimsTable(model) {
 
 function claimsSection() {
   // variants of one spec share its claims
-  const shown = data.models.filter((model, k) => model.claims.length && data.models.findIndex((m) => m.name === model.name) === k);
+  const met = new Set(["exact", "printed", "holds"]);
+  const stated = (claim) => claim.outcome !== "unclaimed";
+  const shown = data.models.filter((model, k) => model.claims.some(stated) && data.models.findIndex((m) => m.name === model.name) === k);
   if (!shown.length) return null;
-  const all = shown.flatMap((model) => model.claims);
-  const met = all.filter((claim) => claim.outcome === "exact" || claim.outcome === "printed").length;
-  const counted = el("span", { class: "count" }, `${met} of ${all.length} figures met`);
+  const all = shown.flatMap((model) => model.claims.filter(stated));
+  const count = all.filter((claim) => met.has(claim.outcome)).length;
+  const counted = el("span", { class: "count" }, `${count} of ${all.length} figures met`);
   return section("claims", "What was claimed", counted, shown.map(claimsTable));
 }
 

@@ -69,7 +69,12 @@ class Curve:
         case = self._cases.at({self.name: n})
         found = self._known.get(id(case))
         if found is None:
-            found = ((), ()) if case.graph is None else (cost_forms(case.graph, self.cost), tuple(guards(case.graph)))
+            try:
+                forms = () if case.graph is None else cost_forms(case.graph, self.cost)
+            except TooLarge:
+                what = f"{self.label} has no closed form of {self.cost} over {self.name} that is short enough"
+                raise SpecError(Diagnostic("compare/large", None, what, hint="compare by another cost")) from None
+            found = (forms, () if case.graph is None else tuple(guards(case.graph)))
             self._known[id(case)] = found
         return case, *found
 

@@ -141,3 +141,9 @@ def test_crossings_lie_on_sizes_that_both_take():
     signs = {n: vit.at(n) > convnext.at(n) for n in range(64, 513, 16)}
     changes = [n for n in range(80, 513, 16) if signs[n] != signs[n - 16]]
     assert [x.at for x in found.crossovers] == changes
+
+
+def test_closed_forms_that_do_not_end_are_refused_by_name():
+    swin = curve(archgraph.load("swin", "tiny"), "S", "saved_bytes", at={"image": (1, 3, sym("S"), sym("S"))})
+    with pytest.raises(archgraph.SpecError, match=r"swin:tiny has no closed form of saved_bytes over S"):
+        compare([swin], 224, 448)

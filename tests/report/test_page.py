@@ -132,7 +132,7 @@ def test_curves_without_being_asked_are_over_what_all_specs_have() -> None:
     assert [c["over"] for c in curve_sets([vit])] == ["side", "dim", "depth"]
     (side,) = curve_sets([vit, resnet])
     assert (side["over"], side["low"], side["high"], side["here"]) == ("side", 56, 896, [224, 224])
-    assert [cost["key"] for cost in side["costs"]] == ["macs", "flops", "params", "saved_bytes", "activation_bytes"]
+    assert [cost["key"] for cost in side["costs"]] == ["macs", "flops", "params", "activation_bytes"]
     for cost in side["costs"]:
         for curve_, shown in zip(cost["curves"], (vit, resnet), strict=True):
             assert curve_["here"] == getattr(shown.report, cost["key"])
@@ -244,7 +244,7 @@ def test_compare_writes_a_page_and_pictures(tmp_path: Path) -> None:
     done = run(*arguments, "--html", tmp_path / "x.html", "--svg", tmp_path / "x.svg")
     assert done.exit_code == 0, done.stderr
     (shown,) = carried((tmp_path / "x.html").read_text(encoding="utf-8"))["curves"]
-    assert [cost["key"] for cost in shown["costs"]] == ["flops", "macs", "params", "saved_bytes", "activation_bytes"]
+    assert [cost["key"] for cost in shown["costs"]] == ["flops", "macs", "params", "activation_bytes"]
     assert (tmp_path / "x.svg").read_text(encoding="utf-8").startswith("<svg")
 
 

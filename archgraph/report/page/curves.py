@@ -14,12 +14,12 @@ from archgraph.ir.dim import sym
 from archgraph.report.compare import Comparison, Curve, Range, compare
 from archgraph.report.curves import samples
 from archgraph.report.page.data import Entry
-from archgraph.report.page.metrics import FLOPS, MACS, MEMORY, PARAMS, PEAK, Metric
+from archgraph.report.page.metrics import FLOPS, MACS, PARAMS, PEAK, Metric
 
 #: The side of square images: one symbol for both sizes of the map, whatever a spec calls them.
 SIDE: Final = "side"
 
-_METRICS: Final = {m.key: m for m in (MACS, FLOPS, PARAMS, MEMORY, PEAK)}
+_METRICS: Final = {m.key: m for m in (MACS, FLOPS, PARAMS, PEAK)}
 #: What a page draws curves of.
 CURVES: Final = tuple(_METRICS)
 _POINTS: Final = 72

@@ -11,6 +11,7 @@ from archgraph.ir.diagnostics import Diagnostic, SpecError, did_you_mean
 from archgraph.ir.dim import Dim, Num, sym
 from archgraph.ir.types import TensorType
 from archgraph.ops.base import OpError
+from archgraph.spec.block_inputs import turns_of
 from archgraph.spec.expr import compile
 from archgraph.spec.frame import FAULTS
 from archgraph.spec.load import Spec
@@ -157,7 +158,7 @@ def _over(i: Input, shapes: Any, env: dict[str, Any], what: Callable[[Input, Any
     """``what`` of the shape of an input, or the list of it for those of a list input, names of ``each`` set."""
     if not i.is_list:
         return what(i, shapes)
-    columns = [(name, value(env)) for name, value in i.each]
+    columns = [(name, turns_of(name, value(env))) for name, value in i.each]
     found = []
     for k, shape in enumerate(shapes):
         env.update((name, values[k]) for name, values in columns if k < len(values))
@@ -182,7 +183,7 @@ def _built(i: Input, env: dict[str, Any]) -> Any:
         env.setdefault(head.name, 1)
     if not i.is_list:
         return i.pattern.build(env, i.dtype, i.name)
-    lengths = [len(value(env)) for _, value in i.each]
+    lengths = [len(turns_of(name, value(env))) for name, value in i.each]
     length = lengths[0] if lengths else compile(i.length)(env) if i.length is not None else None
     if not isinstance(length, int):
         return None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from archgraph.ir.types import TensorType
 from archgraph.ops.base import OpError
-from archgraph.spec.frame import Frame
+from archgraph.spec.explain import show_value
+from archgraph.spec.frame import MAX_TURNS, Frame
 from archgraph.spec.model import Block, Input
 from archgraph.spec.values import Values
 
@@ -73,7 +74,29 @@ def _input_value(f: Frame, i: Input, v: Any, path: str) -> Any:
 
 def each_columns(f: Frame, i: Input) -> list[tuple[str, Any]]:
     """Values per element of the names in a list input's ``each``."""
-    return [(n, f.value(fn)) for n, fn in i.each]
+    return [(n, turns_of(n, f.value(fn))) for n, fn in i.each]
+
+
+def turns_of(name: str, over: Any) -> Sequence[Any]:
+    """What a name of ``each`` runs over: a list, or so many numbers.
+
+    Raises
+    ------
+    OpError
+        If it is neither.
+    """
+    if isinstance(over, int) and not isinstance(over, bool):
+        if not 0 <= over <= MAX_TURNS:
+            raise OpError(f"`{name}` can't run over {over:,}", f"a number of up to {MAX_TURNS:,}", code="limit/turns")
+        return range(over)
+    if not isinstance(over, (list, tuple, range)):
+        raise OpError(
+            f"`{name}` must run over a number of turns or a list",
+            "a number or list",
+            show_value(over),
+            code="loop/turns",
+        )
+    return over
 
 
 def bind_element(f: Frame, columns: list[tuple[str, Any]], k: int | None) -> None:

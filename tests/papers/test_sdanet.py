@@ -11,8 +11,13 @@ from torch import Tensor
 from tests.papers.common import block, claims_hold, described, exports, lowers_loss, small, uneven
 
 TINY: dict[str, Any] = {
-    "planes": [4, 4, 8, 8], "depths": [1, 1, 1, 1], "width": 32, "reduced": 8,
-    "hidden": 12, "num_classes": 4, "cascade": 2,
+    "planes": [4, 4, 8, 8],
+    "depths": [1, 1, 1, 1],
+    "width": 32,
+    "reduced": 8,
+    "hidden": 12,
+    "num_classes": 4,
+    "cascade": 2,
 }
 C = 32
 SIZES = [(9, 7), (5, 4), (3, 2), (2, 1), (1, 1)]

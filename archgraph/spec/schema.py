@@ -297,7 +297,7 @@ _INPUT: Final[dict[str, Schema]] = {
     "shape": _ref("shape"),
     "list": _doc("The shape of each element of a list input.", _ref("shape")),
     "len": _doc("How many elements the list has.", _ref("expression_or_number")),
-    "each": _doc("Names in the shape that differ from element to element.", _table(_any_of(_TEXT, _list(_ANY)))),
+    "each": _doc("Names in the shape that differ from element to element.", _ref("loop_names")),
     "dtype": _doc("What the elements are; `float` is the model's dtype.", {"enum": list(DTYPE_BYTES)}),
     "optional": _doc("It may be left out.", {"type": "boolean"}),
     "when": _doc("It exists where this static condition holds.", _ref("expression_or_bool")),

@@ -124,10 +124,11 @@ def _totals(graph: Graph) -> Totals:
         ins = [None if r is None else inputs[r[1]][1] if r[0] < 0 else nodes[r[0]].types[r[1]] for r in node.inputs]
         if owned:
             for w in op.weights(*ins):
+                n = prod(w.shape)
                 if w.buffer:
-                    buffers += prod(w.shape)
+                    buffers += n
                 else:
-                    params += prod(w.shape)
+                    params += n
         if not op.free:
             more, also = op.cost(ins, node.types)
             macs += more

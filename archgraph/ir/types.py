@@ -171,6 +171,14 @@ class TensorType:
                         break
         return TensorType(self.dtype, shape, kept)
 
+    def with_last(self, length: Num) -> TensorType:
+        """The same type with the last axis of another length; its layout is kept if the length stays."""
+        shape = (*self.shape[:-1], length)
+        kept = self.layout
+        if kept and kept[-1][0] == len(shape) - 1 and length != self.shape[-1]:
+            kept = kept[:-1]
+        return TensorType(self.dtype, shape, kept)
+
     def with_dtype(self, dtype: str) -> TensorType:
         """The same shape and layout with another dtype."""
         return self if dtype == self.dtype else TensorType(dtype, self.shape, self.layout)

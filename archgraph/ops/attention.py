@@ -57,6 +57,8 @@ class ScaledDotProductAttention(Op, name="scaled_dot_product_attention"):
         self, cx: Context, query: TensorType, key: TensorType, value: TensorType, attn_mask: TensorType | None = None
     ) -> TensorType:
         rank = query.rank
+        if query is key and key is value and attn_mask is None and rank >= 2 and not self.enable_gqa:
+            return query
         types = (query, key, value)
         if rank < 2 or key.rank != rank or value.rank != rank:
             fail("query, key and value need as many axes", "[..., N, E], [..., S, E], [..., S, V]", _show(types))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Final
 
 from archgraph.ir.dim import Cond, Dim, Num, eq, le, lower_bound, upper_bound
@@ -78,9 +79,12 @@ def with_axis(x: TensorType, axis: int, length: Num) -> TensorType:
 def resized(x: TensorType, axis: int, length: Num, layout: Layout | None = None) -> TensorType:
     """``x`` with one axis of another length, and its layout set or forgotten."""
     shape = (*x.shape[:axis], length, *x.shape[axis + 1 :])
-    if not x.layout:
-        return TensorType(x.dtype, shape, () if layout is None else ((axis, layout),))
-    return TensorType(x.dtype, shape, x.layout).with_layout(axis, layout)
+    rest = [item for item in x.layout if item[0] != axis]
+    if layout is not None:
+        rest.append((axis, layout))
+        if len(rest) > 1:
+            rest.sort(key=itemgetter(0))
+    return TensorType(x.dtype, shape, tuple(rest))
 
 
 def position(cx: Context, x: TensorType, axis: int, value: Num, what: str) -> Num:

@@ -216,12 +216,13 @@ def solve(
 ) -> dict[str, Num]:
     """Sizes of the axes in ``groups`` for the tensor ``x``; at most one per group is inferred by division."""
     sizes: dict[str, Num] = {}
-    for axis, (group, n) in enumerate(zip(groups, x.shape, strict=True)):
+    shape = x.shape
+    for axis, group in enumerate(groups):
+        n = shape[axis]
         if len(group) == 1:
             name = group[0]
-            given = known.get(name)
-            if given is not None:
-                _require_equal(pattern, cx, x, axis, given, name)
+            if name in known:
+                _require_equal(pattern, cx, x, axis, known[name], name)
             sizes[name] = n
             continue
         unknown = [name for name in group if name not in known]
@@ -236,7 +237,7 @@ def solve(
         if not unknown:
             _require_equal(pattern, cx, x, axis, rest, _written(group))
         else:
-            fits = divides(rest, n)
+            fits = divides(rest, n) if rest != 1 else True
             if fits is not True:
                 cx.require(
                     fits, f'{rest} must divide {n} (axis {axis} of {x}), split as `{_written(group)}` in "{pattern}"'

@@ -12,10 +12,13 @@ from archgraph.ir.types import TensorType
 from archgraph.ops import activation
 from archgraph.ops.axes import DECIDED
 from archgraph.ops.base import Context, Cost, Emitter, Handle, Op, attr, fail, operand
-from archgraph.ops.evaluation import Evaluation, Value
+from archgraph.ops.evaluation import Evaluation, Value, common
 from archgraph.ops.formula_density import formula_density
-from archgraph.ops.functions import OPERATORS
+from archgraph.ops.functions import OPERATORS, Function
 from archgraph.ops.kinds import TEXT, FormulaKind, ListKind
+
+#: Operators whose result has the dtype of two equal ones.
+_PLAIN: Final = frozenset("+-*/")
 
 
 class Formula(Op, name="formula"):
@@ -54,13 +57,26 @@ class Formula(Op, name="formula"):
         handles = args or (None,) * len(types)
         return Evaluation(cx, dict(zip(self.names, map(Value, types, handles), strict=True)), b)
 
+    def plain(self, types: Sequence[TensorType]) -> Function | None:
+        """The operator, where the formula is one of two float values."""
+        e = self.expr
+        if type(e) is not Binary or len(types) != 2 or types[0].dtype != "float" or types[1].dtype != "float":
+            return None
+        both = type(e.left) is Name and type(e.right) is Name and e.left.name != e.right.name
+        return OPERATORS[e.op] if both and e.op in _PLAIN else None
+
     def infer(self, cx: Context, *types: TensorType) -> TensorType:
+        if self.plain(types) is not None and types[0].shape == types[1].shape:
+            return common(types)
         found = self.evaluate(cx, types).value(self.expr).type
         if found is None:
             fail("a formula without tensors is a number", found=self.expr, hint="`constant` makes a tensor of it")
         return found
 
     def cost(self, ins: tuple[Any, ...], outs: tuple[TensorType, ...]) -> Cost:
+        plain = self.plain(ins)
+        if plain is not None:
+            return Cost(0, plain.work * outs[0].numel)
         evaluation = self.evaluate(DECIDED, ins)
         evaluation.value(self.expr)
         return Cost(elementwise=evaluation.work)

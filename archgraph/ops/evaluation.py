@@ -121,7 +121,7 @@ class Evaluation:
         if _same(types):
             return first.with_dtype(dtype)
         if len(types) == 2 and first.shape == types[1].shape:
-            return TensorType(dtype, first.shape, _layouts(types, first.shape))
+            return common(types).with_dtype(dtype)
         try:
             shape = broadcast(self.cx, *[t.shape for t in types])
         except OpError as unequal:
@@ -348,6 +348,13 @@ def _is_truth(v: Value) -> bool:
 
 def _listed(values: Sequence[Value]) -> str:
     return " and ".join(map(str, values))
+
+
+def common(types: Sequence[TensorType]) -> TensorType:
+    """The type of values of one shape: the first's dtype, and the layouts that one knows and none contradicts."""
+    first = types[0]
+    layout = _layouts(types, first.shape)
+    return first if layout == first.layout else TensorType(first.dtype, first.shape, layout)
 
 
 def _layouts(types: Sequence[TensorType], shape: tuple[Num, ...]) -> tuple[tuple[int, Layout], ...]:

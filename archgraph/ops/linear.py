@@ -38,7 +38,7 @@ class Linear(Op, name="linear"):
     operands = (operand("x", "... C"),)
 
     def infer(self, cx: Context, x: TensorType) -> TensorType:
-        return x.with_shape(*x.shape[:-1], self.out_features)
+        return x.with_last(self.out_features)
 
     def weights(self, x: TensorType) -> tuple[Weight, ...]:
         fan_in = x.shape[-1]

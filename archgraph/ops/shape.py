@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Final
 
 from archgraph.ir.density import Density, density_of
@@ -37,7 +38,7 @@ class Patterned(Op):
     operands = (operand("x", dtype="any"),)
     extra = SIZE
 
-    @property
+    @cached_property
     def lengths(self) -> dict[str, Num]:
         """The given sizes of axes, from both places."""
         return {**self.axes, **dict(self.axes_lengths)}

@@ -10,7 +10,7 @@ from archgraph.ops.base import OpError
 from archgraph.spec.explain import show_value
 from archgraph.spec.frame import MAX_TURNS, Frame
 from archgraph.spec.model import Block, Input
-from archgraph.spec.values import Values
+from archgraph.spec.values import Ref, Values
 
 
 class Refused(OpError):
@@ -34,6 +34,12 @@ def bind_inputs(f: Frame, block: Block, given: Mapping[str, Any]) -> Any:
                 f.env[i.name] = None
                 continue
             raise Refused(f"`{block.name}` needs the input `{i.name}`", i.pattern.text, code="input/missing")
+        if type(v) is Ref and not i.is_list and i.dtype == v.type.dtype and i.pattern.binds_all(v.type, f.env):
+            f.inputs.append((i.name, v.type))
+            value = f.env[i.name] = Ref((-1, len(f.inputs) - 1), v.type)
+            if first is None:
+                first = value
+            continue
         value = _input_value(f, i, v, i.name)
         for _, column in each_columns(f, i) if i.each else ():
             if len(column) != len(value):

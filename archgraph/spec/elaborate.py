@@ -14,7 +14,7 @@ from archgraph.spec.block_call import check_requirements, rewritten, run_block
 from archgraph.spec.block_inputs import bind_element, each_columns
 from archgraph.spec.frame import FAULTS, Frame, Session, TooLarge
 from archgraph.spec.model import Block, Input, Local, SpecFile
-from archgraph.spec.params import check_param, param_default
+from archgraph.spec.params import NUMBERS, check_param, param_default
 from archgraph.spec.values import Ref, Values
 
 
@@ -41,6 +41,9 @@ def elaborate_root(
             f.span = p.span
             given = settings.get(name)
             if given is not None:
+                if p.kind == "expr" and type(given) in NUMBERS:
+                    env[name] = given
+                    continue
                 try:
                     env[name] = check_param(p, given)
                 except OpError as error:
@@ -97,7 +100,7 @@ def elaborate_root(
     except FAULTS as error:
         f.caught(error, f.span)
         return None
-    if not check_requirements(f, (*file.requires, *block.requires)):
+    if not (check_requirements(f, file.requires) & check_requirements(f, block.requires)):
         return None
     session.assumed = tuple(guard.cond for guard in f.guards)
     f.span = block.span

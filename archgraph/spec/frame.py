@@ -447,7 +447,7 @@ class Frame:
             args,
             late_of(nodes),
             tuple(self.guards),
-            f"{self.block.file.path}#{self.block.name}",
+            self.block.source,
         )
         if len(nodes) == len(self.nodes):
             graph._cache["size"] = self.total

@@ -17,6 +17,7 @@ from archgraph.spec.plan_refs import RefPlan
 from archgraph.spec.plan_region import graph_inputs
 from archgraph.spec.values import (
     UNKNOWN,
+    VALUES,
     Record,
     Ref,
     Turns,
@@ -24,7 +25,6 @@ from archgraph.spec.values import (
     Weights,
     flatten,
     holds_unknown,
-    is_value,
 )
 
 #: A loop name and its value in every turn.
@@ -142,10 +142,9 @@ class LoopFrame(NodePlan):
             first = graph_inputs(inner, "x", start)
             refs += [r for _, r in flatten(start)]
         wanted = self.wanted
+        env.update([(n, v) for n, v in f.env.items() if type(v) not in VALUES])
         for n, v in f.env.items():
-            if not is_value(v):
-                env[n] = v
-            elif n in wanted:
+            if n in wanted and type(v) in VALUES:
                 if holds_unknown(v):
                     return None
                 kept = v.last if isinstance(v, Turns) else v

@@ -192,6 +192,7 @@ class Block:
         "requires",
         "rewrites",
         "root",
+        "source",
         "span",
         "uid",
     )
@@ -213,6 +214,8 @@ class Block:
         #: When params and locals are evaluated, worked out at the first call.
         self.order: Order | None = None
         self.uid = (file.path, name)
+        #: Where it is defined, for the graphs made of it.
+        self.source = f"{file.path}#{name}"
         #: The block that this one is derived from, and the rules that do it (see `archgraph.spec.derive`).
         self.base: Block | None = None
         self.rewrites: tuple[Any, ...] = ()

@@ -105,6 +105,17 @@ class ShapePattern:
         #: The names, where there is nothing else.
         self.plain = tuple([a.name for a in self.axes]) if len(self.alone) == len(self.axes) else None
 
+    def binds_all(self, t: TensorType, env: dict[str, Any]) -> bool:
+        """Bind the dims of ``t`` where the pattern is nothing but names, none of them known; else nothing happens."""
+        plain = self.plain
+        if plain is None or len(plain) != len(t.shape) or len(self.names) != len(plain):
+            return False
+        for name in plain:
+            if env.get(name) is not None:
+                return False
+        env.update(zip(plain, t.shape, strict=True))
+        return True
+
     def match(self, t: TensorType, env: dict[str, Any], require: Require, what: str) -> TensorType:
         """Bind and check the dims of ``t``; returns ``t``, with the layouts that the pattern states.
 

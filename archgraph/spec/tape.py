@@ -176,7 +176,7 @@ class _Before:
 
     def __init__(self, f: Frame, binds: bool) -> None:
         self.env = f.env.copy() if binds else None
-        self.taken = f.taken.copy()
+        self.taken = f.taken.copy() if binds else None
         self.guards = len(f.guards)
         self.seen_guards = f.seen_guards.copy() if f.seen_guards else None
         self.span = f.span
@@ -187,7 +187,10 @@ class _Before:
         if self.env is not None:
             f.env.clear()
             f.env.update(self.env)
-        f.taken = self.taken
+        if self.taken is not None:
+            f.taken = self.taken
+        else:
+            f.taken.difference_update([n.name for n in f.nodes])
         del f.guards[self.guards :]
         f.seen_guards = self.seen_guards or set()
         f.span = self.span
@@ -466,15 +469,16 @@ def _maker(plan: OpPlan, op: Any) -> Maker | None:
     late = plan.late_target
     if not fns and late is None:
         return None
-    last: tuple[list[Any], Any, Op] | None = None
+    last: tuple[list[Any], Any, Op | None] = ([], None, None)
 
     def make(f: Frame) -> Op:
         nonlocal last
         env = f.env
         raw = [fn(env) for fn in fns]
         held = None if late is None else late(env)
-        if last is not None and (held is last[1] or _alike(held, last[1])) and _same(raw, last[0]):
-            return last[2]
+        known, before, op = last
+        if op is not None and (held is before or _alike(held, before)) and raw == known and _same(raw, known):
+            return op
         made = plan.instance(f, cls, None if late is None else plan.resolve(f)[1])
         last = raw, held, made
         return made
@@ -484,7 +488,7 @@ def _maker(plan: OpPlan, op: Any) -> Maker | None:
 
 def _same(raw: list[Any], before: list[Any]) -> bool:
     """Whether scalars are as before."""
-    for v, b in zip(raw, before, strict=True):
+    for v, b in zip(raw, before):  # noqa: B905  # as long as one another
         kind = type(v)
         if kind not in _SCALARS or (v is not b and (kind is not type(b) or v != b)):
             return False
@@ -495,24 +499,25 @@ def _filling(cls: type[Op], preset: list[Any], dynamic: list[Any]) -> Maker:
     """Fills evaluated attributes in; what was converted before is not converted again."""
     indices = [(index, a) for index, a, _ in dynamic]
     fns = [_bare(fn) for _, _, fn in dynamic]
-    last: tuple[list[Any], list[Any], Op] | None = None
+    none: list[Any] = [_NO_NAMES] * len(fns)
+    last: tuple[list[Any], list[Any], Op | None] = (none, [], None)
 
     def make(f: Frame) -> Op:
         nonlocal last
         env = f.env
         raw = [fn(env) for fn in fns]
-        before = last
-        if before is not None and _same(raw, before[0]):
-            return before[2]
+        known, converted, op = last
+        if raw == known and op is not None and _same(raw, known):
+            return op
         values = preset.copy()
         late = _NO_NAMES
-        for k, (index, a) in enumerate(indices):
-            v = raw[k]
+        for (index, a), v, b in zip(indices, raw, known):  # noqa: B905  # as long as one another
             kind = type(v)
             if kind is int and v >= a.floor:
                 values[index] = v
-            elif before is not None and v is before[0][k] and kind in _SCALARS:
-                values[index] = before[1][index]
+                continue
+            if v is b and kind in _SCALARS:
+                values[index] = converted[index]
             elif kind is tuple and _all_ints(v, a.item_floor):
                 values[index] = v
             else:
@@ -556,7 +561,8 @@ def _op_step(node: Node, slots: list[int | None], make: Maker | None, equal: boo
         o = cls.operands[min(k, len(cls.operands) - 1)]
         if slot is not None:
             checks.append((slot, o.rank, None if o.dtype == "any" else DTYPE_CLASSES[o.dtype]))
-    if len(slots) == 1 and slots[0] is not None and count == 1:
+    full = len(checks) == len(slots)
+    if len(slots) == 1 and full and count == 1:
         ((slot, rank, dtypes),) = checks
 
         def unary(f: Frame, types: list[TensorType]) -> None:
@@ -583,7 +589,7 @@ def _op_step(node: Node, slots: list[int | None], make: Maker | None, equal: boo
                 raise Left
         f.span = span
         op = fixed if make is None else make(f)
-        given = [None if s is None else types[s] for s in slots]
+        given = [types[s] for s, _, _ in checks] if full else [None if s is None else types[s] for s in slots]
         if equal and given[0] is not given[1] and given[0].shape != given[1].shape:  # type: ignore[union-attr]
             raise Left
         outs = op.infer(f, *given)

@@ -57,12 +57,12 @@ class Unknown:
 
 
 UNKNOWN: Final = Unknown()
-_VALUES: Final = frozenset({Ref, Record, Weights, Values, Turns, Unknown})
+VALUES: Final = frozenset({Ref, Record, Weights, Values, Turns, Unknown})
 
 
 def is_value(x: object) -> bool:
     """Whether ``x`` is made of tensors (or unknown), not a host value."""
-    return type(x) in _VALUES
+    return type(x) in VALUES
 
 
 def host_lists(names: Iterable[str], env: Mapping[str, Any]) -> dict[str, Any]:

@@ -119,7 +119,8 @@ def _totals(graph: Graph) -> Totals:
             frozen += t.frozen_params
             continue
         owned = op.has_weights and node.share is None and not node.weights
-        if op.free and not owned:
+        free = op.free
+        if free and not owned:
             continue
         ins = [None if r is None else inputs[r[1]][1] if r[0] < 0 else nodes[r[0]].types[r[1]] for r in node.inputs]
         if owned:
@@ -129,7 +130,7 @@ def _totals(graph: Graph) -> Totals:
                     buffers += n
                 else:
                     params += n
-        if not op.free:
+        if not free:
             more, also = op.cost(ins, node.types)
             macs += more
             elementwise += also

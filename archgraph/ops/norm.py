@@ -70,7 +70,8 @@ class OverAxes(Norm):
 
     def normalized(self, x: TensorType) -> tuple[Num, ...]:
         """Lengths of the normalised axes: torch's ``normalized_shape``, and the shape of the weight."""
-        return tuple(x.shape[a] for a in self.normalized_axes(x))
+        shape = x.shape
+        return tuple([shape[a] for a in self.normalized_axes(x)])
 
     def lower(self, b: Emitter, x: Handle) -> Handle:
         t = b.in_types[0]

@@ -140,7 +140,7 @@ class LoopFrame(NodePlan):
             if holds_unknown(start):
                 return None
             first = graph_inputs(inner, "x", start)
-            refs += [r for _, r in flatten(start)]
+            refs += [start] if type(start) is Ref else [r for _, r in flatten(start)]
         wanted = self.wanted
         env.update([(n, v) for n, v in f.env.items() if type(v) not in VALUES])
         for n, v in f.env.items():

@@ -61,7 +61,7 @@ class RolledLoop(LoopFrame):
         node = inner.nodes[0]
         if not isinstance(node.count, int) or node.count != 1 or any(r is None or r[0] >= 0 for r in node.inputs):
             return None
-        outs = list(flatten(value))
+        outs = [("", value)] if type(value) is Ref else list(flatten(value))
         if not self._carries(node, inner, outs):
             return None
         inputs = tuple([refs[r[1]].ref for r in node.inputs if r is not None])
@@ -69,6 +69,8 @@ class RolledLoop(LoopFrame):
         index = f.append(
             Node(f.unique(name), None, inputs, node.types, node.callees, n, None, node.late, (), flags, f.span)
         )
+        if type(value) is Ref:
+            return Ref((index, 0), node.types[0])
         return rebuild(template(value), iter(f.refs(index)))
 
     def _as_graph(self, f: Frame, inner: Frame, refs: list[Ref], value: Any, name: str, n: Num) -> Any:

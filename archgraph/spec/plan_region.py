@@ -132,8 +132,10 @@ def _is_late(v: Any) -> bool:
 
 def graph_inputs(inner: Frame, name: str, value: Any) -> Any:
     """Graph inputs for a value of the surroundings, grouped alike."""
-    refs = [inner.add_input(name + suffix, r.type) for suffix, r in flatten(value)]
     inner.taken.add(name)
+    if type(value) is Ref:
+        return inner.add_input(name, value.type)
+    refs = [inner.add_input(name + suffix, r.type) for suffix, r in flatten(value)]
     return rebuild(template(value), iter(refs))
 
 

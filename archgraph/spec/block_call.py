@@ -18,7 +18,8 @@ from archgraph.spec.frame import FAULTS, MAX_DEPTH, Frame, Made, Session
 from archgraph.spec.memo import Result, file_scope, recalled, remember, watched
 from archgraph.spec.model import Block, Local
 from archgraph.spec.params import NUMBERS, check_param, param_default, recorded
-from archgraph.spec.tape import Recorder, Tapes, input_key
+from archgraph.spec.tape import Tapes, input_key
+from archgraph.spec.tape_recorder import Recorder
 from archgraph.spec.values import UNKNOWN, Record, Ref, Turns, Values, Weights, flatten, freeze, rebuild, template, tidy
 
 _LATE: Final = ("late",)

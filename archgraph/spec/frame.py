@@ -20,7 +20,7 @@ from archgraph.spec.values import UNKNOWN, Ref, Unknown, is_value
 
 if TYPE_CHECKING:
     from archgraph.spec.model import Block, Local
-    from archgraph.spec.tape import Recorder
+    from archgraph.spec.tape_recorder import Recorder
 
 MAX_TURNS: Final = 4096
 MAX_NODES: Final = 1_000_000

@@ -146,6 +146,7 @@ class _Overlay:
 
 
 def has_attr(target: Any, name: str) -> bool:
+    """Whether an op or block takes an attribute of that name."""
     if isinstance(target, Block):
         return name in target.params
     return isinstance(target, type) and issubclass(target, Op) and name in target.by_name

@@ -10,6 +10,7 @@ from archgraph.spec.evaluators import Computed, Constant, NamesOnly
 from archgraph.spec.expr import BoolOp
 from archgraph.spec.model import PARAM_TYPES, Block, Input, Local, Param, SpecFile
 from archgraph.spec.names import bad_name
+from archgraph.spec.params import NUMBERS
 from archgraph.spec.yaml import YList, YMap, span_of
 
 INPUT_KEYS: Final = ("shape", "list", "len", "each", "dtype", "optional", "when", "at", "summary")
@@ -34,17 +35,20 @@ class Declarations:
                 "params/form", span_of(container, "params"), "`params` is a mapping from names to defaults"
             )
             return found
+        compiler = Compiler(block, self.faults)
         for name, value in raw.items():
             why = bad_name(name)
             if why:
                 self.faults.error("name/invalid", span_of(raw, name, key=True), f"`{name}` can't name a param: {why}")
                 continue
-            found[str(name)] = self.param(str(name), value, raw, block)
+            found[str(name)] = self.param(str(name), value, raw, compiler)
         return found
 
-    def param(self, name: str, raw: Any, container: YMap, block: Block) -> Param:
+    def param(self, name: str, raw: Any, container: YMap, compiler: Compiler) -> Param:
         """One declared param."""
         span = span_of(container, name)
+        if raw is None or type(raw) in NUMBERS:
+            return Param(name, "expr", value=raw, span=span)
         if isinstance(raw, str) and raw in PARAM_TYPES and name not in container.quoted:
             return Param(name, raw, required=True, span=span)
         if isinstance(raw, YMap) and "one_of" in raw:
@@ -61,7 +65,6 @@ class Declarations:
                 self.faults.error("param/choices", span_of(raw, "default"), f"`{first}` is none of the choices")
             kind = "text" if text else "choice"
             return Param(name, kind, value=_frozen(first), choices=tuple(_frozen(c) for c in choices), span=span)
-        compiler = Compiler(block, self.faults)
         refs: set[str] = set()
         if isinstance(raw, str) and raw.startswith("$"):
             source = self.file.params.get(raw[1:])

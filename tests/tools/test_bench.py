@@ -12,7 +12,7 @@ from tools.bench.hornet_module import HorNet
 
 
 def test_every_benchmark_is_found() -> None:
-    assert {"build", "cost", "runtime"} <= set(benchmarks())
+    assert {"attention", "build", "cost", "rewrite", "runtime"} <= set(benchmarks())
     assert "common" not in benchmarks()
 
 

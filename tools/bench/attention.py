@@ -1,6 +1,7 @@
 """Attention swaps on a CPU: how much of what they save on paper do they save in time?
 
     python -m tools.bench.attention [--lengths 196 1024 4096 16384] [--heads 8] [--dim 64] [--agents 49] [--repeats 7]
+    python -m tools.bench attention --write
 
 Each kind is a graph of one or two ops, built as any spec is, on the same query, key and value [1, heads, N, dim].
 Beside the measured speed-up over softmax attention stands the ratio of their multiply-adds, and which share of it is
@@ -14,13 +15,15 @@ third as long to hand out the pages of the result as some kinds take to compute 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-if "--small-pages" not in sys.argv:
+if __name__ == "__main__" and "--small-pages" not in sys.argv:
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # read when torch first allocates
 os.environ.setdefault("KINETO_LOG_LEVEL", "9")
 
@@ -31,6 +34,7 @@ from torch.fx import GraphModule
 import archgraph
 from archgraph.analysis.cost import Totals, totals
 from archgraph.lower.fx import build
+from tools.bench.common import Gate, Section
 
 HEAD = """
 archgraph: 1
@@ -111,18 +115,84 @@ def peak(kind: Kind) -> int:
     return most
 
 
-def table(these: Sequence[Kind], measured: Sequence[Measured], n: int) -> list[str]:
-    """Lines of one length."""
-    lines = []
-    base, first = these[0].cost.macs, measured[0].ms
+class Row(NamedTuple):
+    """One kind at one length, beside softmax attention: times, the ratio of multiply-adds, MiB of memory."""
+
+    n: int
+    kind: str
+    ms: float
+    speed_up: float
+    macs: float
+    gmacs: float
+    said: float
+    held: float
+
+    @property
+    def share(self) -> float:
+        """Of the ratio of multiply-adds, what became speed."""
+        return self.speed_up / self.macs
+
+
+def rows(these: Sequence[Kind], measured: Sequence[Measured], n: int) -> list[Row]:
+    """The kinds of one length; the first is what the others are compared with."""
+    base, first = int(these[0].cost.macs), measured[0].ms
+    found = []
     for kind, (ms, held) in zip(these, measured, strict=True):
-        ratio, speed = int(base) / int(kind.cost.macs), first / ms
-        rate = int(kind.cost.macs) / ms / 1e6
-        lines.append(
-            f"{n:>6}  {kind.name:<16}{ms:>10.2f}{speed:>9.2f}x{ratio:>9.2f}x{100 * speed / ratio:>7.0f} %{rate:>8.1f}"
-            f"{int(kind.cost.memory.peak) / 2**20:>10.2f}{held / 2**20:>10.2f}"
+        macs, said = int(kind.cost.macs), int(kind.cost.memory.peak)
+        found.append(Row(n, kind.name, ms, first / ms, base / macs, macs / ms / 1e6, said / 2**20, held / 2**20))
+    return found
+
+
+#: Share of the ratio of multiply-adds that each kind must realise at 16384 tokens, in per cent.
+WANTED = {"linear, elu + 1": 35, "linear, relu": 45, "agent": 65}
+
+
+def gates(found: Sequence[Row], what: str) -> list[Gate]:
+    """Shares at the greatest length, and that no swap is slower at the least."""
+    least, greatest = min(r.n for r in found), max(r.n for r in found)
+    made = [
+        Gate(
+            f"{row.kind}, N = {greatest}, {what}: share of the MAC ratio", 100 * row.share, WANTED[row.kind], " %", True
         )
-    return lines
+        for row in found
+        if row.n == greatest and row.kind in WANTED
+    ]
+    slowest = min(row.speed_up for row in found if row.n == least)
+    return [*made, Gate(f"least speed-up at N = {least}, {what}", slowest, 1.0, "", True)]
+
+
+def run(quick: bool) -> Section:
+    """Both sizes of pages, each in a process of its own, since torch asks once."""
+    lines: list[list[object]] = []
+    made: list[Gate] = []
+    for what, more in (("large pages", ()), ("small pages", ("--small-pages",))):
+        command = [sys.executable, "-m", "tools.bench.attention", "--json", *more]
+        command += ["--repeats", "3", "--lengths", "196", "1024"] if quick else []
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        found = [Row(*row) for row in json.loads(done.stdout)]
+        made += gates(found, what)
+        for row in found:
+            share = f"{100 * row.share:.0f} %"
+            lines.append([what, *row[:5], share, *row[5:]])
+    return Section(
+        "Attention swaps: speed-up beside the ratio of multiply-adds",
+        ("pages", "N", "kind", "CPU ms", "speed-up", "MACs", "share", "GMAC/s", "MiB said", "MiB held"),
+        lines,
+        made,
+        (
+            "Forward, float32, one thread, 8 heads of 64, 49 agents; the least time of rounds in which all kinds take",
+            "turns. Softmax is `scaled_dot_product_attention` as torch runs it. MiB said is the law's peak, MiB held",
+            "what torch's allocator held beyond the inputs.",
+        ),
+    )
+
+
+def line(row: Row) -> str:
+    """A row as text."""
+    return (
+        f"{row.n:>6}  {row.kind:<16}{row.ms:>10.2f}{row.speed_up:>9.2f}x{row.macs:>9.2f}x{100 * row.share:>7.0f} %"
+        f"{row.gmacs:>8.1f}{row.said:>10.2f}{row.held:>10.2f}"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -134,17 +204,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--agents", type=int, default=49)
     parser.add_argument("--repeats", type=int, default=7, help="rounds; a long sequence gets fewer")
     parser.add_argument("--small-pages", action="store_true", help="leave the size of pages to the system")
+    parser.add_argument("--json", action="store_true", help="rows as JSON")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
+    if given.json:
+        print(json.dumps([row for found in lengths(given) for row in found]))
+        return
     pages = "small pages" if given.small_pages else "large pages"
     print(f"one thread, {pages}, torch {torch.__version__}; {given.heads} heads of {given.dim}, {given.agents} agents")
     heads = ("N", "ms", "speed-up", "MACs", "share", "GMAC/s", "MiB said", "held")
     widths = (6, 28, 10, 10, 9, 8, 10, 10)
     print("".join(f"{head:>{width}}" for head, width in zip(heads, widths, strict=True)))
+    for found in lengths(given):
+        print("\n".join(map(line, found)), flush=True)
+
+
+def lengths(given: argparse.Namespace) -> Iterator[list[Row]]:
+    """The rows of each length, as they come."""
     for n in given.lengths:
         these = kinds(n, given.heads, given.dim, given.agents)
         rounds = max(2, given.repeats if n <= 4096 else given.repeats // 2) * (20 if n <= 256 else 1)
-        print("\n".join(table(these, measure(these, rounds), n)), flush=True)
+        yield rows(these, measure(these, rounds), n)
 
 
 if __name__ == "__main__":

@@ -18,20 +18,22 @@ CPU: Clock = time.process_time
 
 @dataclass(frozen=True)
 class Gate:
-    """A figure and what it must not exceed."""
+    """A figure and what it must not exceed; with ``least``, what it must reach."""
 
     what: str
     measured: float
     limit: float
     unit: str = ""
+    least: bool = False
 
     @property
     def ok(self) -> bool:
-        return self.measured <= self.limit
+        return self.measured >= self.limit if self.least else self.measured <= self.limit
 
     def __str__(self) -> str:
         verdict = "holds" if self.ok else "FAILS"
-        return f"{verdict}: {self.what}: {number(self.measured)}{self.unit}, at most {number(self.limit)}{self.unit}"
+        bound = "at least" if self.least else "at most"
+        return f"{verdict}: {self.what}: {number(self.measured)}{self.unit}, {bound} {number(self.limit)}{self.unit}"
 
 
 @dataclass(frozen=True)

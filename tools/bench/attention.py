@@ -157,8 +157,8 @@ def gates(found: Sequence[Row], what: str) -> list[Gate]:
         for row in found
         if row.n == greatest and row.kind in WANTED
     ]
-    slowest = min(row.speed_up for row in found if row.n == least)
-    return [*made, Gate(f"least speed-up at N = {least}, {what}", slowest, 1.0, "", True)]
+    slowest = min(row.speed_up for row in found if row.n == least and row.kind in WANTED)
+    return [*made, Gate(f"least speed-up of a swap at N = {least}, {what}", slowest, 1.0, "", True)]
 
 
 def run(quick: bool) -> Section:

@@ -166,7 +166,26 @@ def _opened(spec: str, variant: str | None, settings: list[str] | None, rules: l
     values = read_settings(settings)
     own = {name: value for name, value in values.items() if any(name in rule.params for rule in rules)}
     rest = [f"{name}={value}" for name, value in values.items() if name not in own]
+    if rules:
+        params = open_specs([spec], [variant] if variant else None, None)[0].file.params
+        _known([name for name in values if name not in own and name not in params], rules, params)
     return open_specs([spec], [variant] if variant else None, rest)[0], own
+
+
+def _known(unknown: list[str], rules: list[Any], params: Any) -> None:
+    """Refuse settings that are neither of a rule nor of the spec."""
+    from archgraph.ir.diagnostics import Diagnostic, SpecError, did_you_mean
+
+    faults = []
+    for name in unknown:
+        near = did_you_mean(name, [p for rule in rules for p in rule.params] or params) or did_you_mean(name, params)
+        own = [f"of `{rule.name}`: {', '.join(rule.params) or 'none'}" for rule in rules]
+        expected = "; ".join([*own, f"of the spec: {', '.join(params)}"])
+        hint = f"did you mean `{near}`?" if near else None
+        message = f"neither a rule nor the spec has a param `{name}`"
+        faults.append(Diagnostic("set/unknown", None, message, expected=expected, hint=hint))
+    if faults:
+        raise SpecError(*faults)
 
 
 def _sizes(spec: Any, graph: str | None, at: dict[str, Any]) -> dict[str, Any]:

@@ -356,7 +356,8 @@ def nothing(engine: Engine, graph: Graph, span: Any = None, expect: int | None =
     hint = None
     miss = nearest(engine)
     if engine.outside and not engine.refused:
-        hint = f"{engine.outside} match{'es' * (engine.outside > 1)} outside `where: {engine.where.text}`"
+        first = f", such as `{engine.first_outside}`" if engine.first_outside else ""
+        hint = f"{engine.outside} match{'es' * (engine.outside > 1)} outside `where: {engine.where.text}`{first}"
     elif miss is not None:
         notes += explain(engine, miss)
     else:

@@ -12,6 +12,7 @@ from typing import Final
 from archgraph.ir.graph import Graph, Node, ValueRef
 from archgraph.ir.types import TensorType
 from archgraph.ops.base import OpError
+from archgraph.ops.higher import Scan, SwitchTraining
 
 __all__ = ["PREFIX", "bound", "locate", "pruned", "threaded"]
 
@@ -53,7 +54,7 @@ def threaded(graph: Graph, values: Mapping[str, ValueRef], holds: Callable[[Grap
     Raises
     ------
     OpError
-        If a value stands below a site, or a site is inside a region.
+        If a value stands below a site, or an op with a site in its regions gives them operands of its own making.
     """
     types = {name: graph.type_of(ref) for name, ref in values.items()}
     return _Threading(types, holds).root(graph, values)
@@ -80,9 +81,13 @@ class _Threading:
     def called(self, node: Node) -> Node:
         """A call whose callee takes the values; its own inputs are added by who has them."""
         if node.op is not None:
-            if any(self.inside(c) is not None for c in node.callees):
+            inners = [self.inside(c) for c in node.callees]
+            if all(inner is None for inner in inners):
+                return node
+            if not isinstance(node.op, (Scan, SwitchTraining)):  # these hand on what stands behind their own operands
                 raise OpError(f"`{node.name}` has regions, into which no value can be brought")
-            return node
+            pairs = zip(node.callees, inners, strict=True)
+            return node.replace(callees=tuple(self.taking(c) if inner is None else inner for c, inner in pairs))
         inner = self.inside(node.callee)
         return node if inner is None else node.replace(callees=(inner,))
 
@@ -99,10 +104,14 @@ class _Threading:
             nodes.append(new if new is node else new.replace(inputs=(*node.inputs, *own)))
         found: Graph | None = None
         if self.holds(graph) or any(a is not b for a, b in zip(nodes, graph.nodes, strict=True)):
-            more = tuple((PREFIX + name, t) for name, t in self.types.items())
-            found = graph.replace(inputs=(*graph.inputs, *more), nodes=tuple(nodes))
+            found = self.taking(graph.replace(nodes=tuple(nodes)))
         self.known[id(graph)] = (graph, found)
         return found
+
+    def taking(self, graph: Graph) -> Graph:
+        """A graph with the values as further inputs."""
+        more = tuple((PREFIX + name, t) for name, t in self.types.items())
+        return graph.replace(inputs=(*graph.inputs, *more))
 
 
 def bound(graph: Graph) -> dict[str, ValueRef]:
@@ -126,7 +135,11 @@ class _Pruning:
             return known[1:]
         nodes: list[Node] = []
         for node in graph.nodes:
-            if node.op is None:
+            if node.op is not None and node.callees:  # regions take what their op gives them
+                regions = tuple(self.graph(c, root=True)[0] for c in node.callees)
+                if any(a is not b for a, b in zip(regions, node.callees, strict=True)):
+                    node = node.replace(callees=regions)
+            elif node.op is None:
                 callee, kept = self.graph(node.callee)
                 if callee is not node.callee:
                     node = node.replace(callees=(callee,), inputs=tuple(node.inputs[k] for k in kept))

@@ -74,7 +74,9 @@ class Engine:
         self.read = self.where.captures & _read(rule, self.settings)
         self.refused: dict[tuple[int, int], tuple[Graph, int, str, str]] = {}
         self.warnings: dict[str, None] = {}
+        #: Matches that ``where`` leaves out, and the path of the first.
         self.outside: int = 0
+        self.first_outside = ""
         self._local: dict[int, tuple[Graph, list[Match]]] = {}
         self._attempts: dict[tuple[int, int, Captures], Replacement | None] = {}
         self._trees: dict[int, Tree | None] = {}
@@ -192,6 +194,7 @@ class Engine:
         found = self.where.match(path)
         if found is None:
             self.outside += 1
+            self.first_outside = self.first_outside or ".".join(map(str, path))
             return None
         if self.where.condition is not None:
             try:

@@ -246,6 +246,19 @@ class RuleParser(Parser):
     needs_graph: ClassVar[bool] = False
 
     def declare(self) -> SpecFile:
+        if (
+            isinstance(self.file.tree, YMap)
+            and "match" not in self.tree
+            and {"graph", "graphs", "base"} & set(self.tree)
+        ):
+            self.faults.error(
+                "rule/spec",
+                Span(self.path, 1, 1),
+                f"`{self.path}` is a spec, not a rule",
+                expected="a file with `rule`, `match` and `replace`",
+                hint="`archgraph rules` lists the shipped ones",
+            )
+            return self.file
         file = super().declare()
         name = self._text("rule")
         if name is None:

@@ -66,6 +66,9 @@ def write_derived(
     from archgraph.spec.load import loads
 
     full = os.path.abspath(path)
+    if not os.path.isdir(os.path.dirname(full)):
+        hint = "make the folder first, or write elsewhere"
+        raise SpecError(Diagnostic("file/access", None, f"there is no folder `{os.path.dirname(full)}`", hint=hint))
     name = os.path.basename(full).rsplit(".", 1)[0].replace("-", "_")
     text = derived_text(spec, rules, settings, where, expect, os.path.dirname(full), name)
     loads(text, file=full)

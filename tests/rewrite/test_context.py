@@ -74,3 +74,44 @@ def test_turns_with_different_sites() -> None:
     verify(step.after)
     turns = step.after.node("blocks").callee.nodes
     assert [len(n.inputs) for n in turns] == [1, 2, 1]
+
+
+def test_a_value_reaches_the_turns_of_a_scan() -> None:
+    graph = spec(
+        "first: {op: tanh, in: x}\nwalk:\n  op: scan\n  dim: 1\n  xs: {t: first}\n  init: {h: start}\n"
+        "  graph: {a: {op: relu, in: t}, n: {formula: a + h}}\n  carry: {h: n}\n  ys: {y: n}",
+        inputs="{x: [2, 5, 3], start: [2, 3]}",
+        outputs="outputs: {y: walk.y}\n",
+    )
+    text = rule(
+        "{inputs: {x: [...]}, graph: {a: relu}}",
+        "{graph: {a: {op: relu, in: x}, more: {op: reduce, in: first, pattern: b t c -> b c, reduction: mean}, "
+        "y: {formula: a + more}}}",
+        "relation: approximate\ncontext: {first: first}",
+    )
+    step = apply_rule(graph, text, expect=1)
+    verify(step.after)
+    x, start = torch.randn(2, 5, 3), torch.randn(2, 3)
+    state, found = start, []
+    for t in range(5):
+        state = torch.relu(torch.tanh(x)[:, t]) + torch.tanh(x).mean(1) + state
+        found.append(state)
+    assert torch.allclose(build(step.after)(x, start), torch.stack(found, 1), atol=1e-6)
+
+
+def test_a_value_reaches_one_case_of_a_switch_by_mode() -> None:
+    graph = spec(
+        "first: {op: tanh, in: x}\nmode: {switch: training, in: first, cases: {true: [relu], false: [gelu]}}",
+        inputs="{x: [2, 5]}",
+    )
+    text = rule(
+        "{inputs: {x: [B, C]}, graph: {a: relu}}",
+        "{graph: {a: {op: relu, in: x}, y: {formula: a + first}}}",
+        "relation: approximate\ncontext: {first: first}",
+    )
+    step = apply_rule(graph, text, expect=1)
+    verify(step.after)
+    x = torch.randn(2, 5)
+    model = build(step.after)
+    assert torch.allclose(model.eval()(x), torch.nn.functional.gelu(torch.tanh(x)), atol=1e-6)
+    assert torch.allclose(model.train()(x), torch.relu(torch.tanh(x)) + torch.tanh(x), atol=1e-6)

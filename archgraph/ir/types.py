@@ -64,7 +64,7 @@ class _Layout(NamedTuple):
 
 @final
 class Layout(_Layout):
-    """A token axis as ``prefix`` tokens followed by the rows of a ``grid`` (row-major).
+    """A token axis as ``prefix`` tokens followed by the rows of a ``grid`` (row-major); of one side, a row by itself.
 
     ``prefix + prod(grid)`` is the axis' length.
     """
@@ -82,6 +82,8 @@ class Layout(_Layout):
         return f"Layout({self.prefix}, {self.grid})"
 
     def __str__(self) -> str:
+        if len(self.grid) == 1:  # a row by itself
+            return str(self.length)
         grid = "(" + " ".join(_word(g) for g in self.grid) + ")"
         return grid if self.prefix == 0 else f"{self.prefix} + {grid}"
 
@@ -235,6 +237,12 @@ class TensorType:
         return text if self.dtype == "float" else f"{self.dtype}{text}"
 
     __repr__ = __str__
+
+
+def is_sequence(t: TensorType, axis: int) -> bool:
+    """Whether an axis is known to be a row by itself, such as the words of a text: a grid of one side."""
+    layout = t.layout_of(axis)
+    return layout is not None and len(layout.grid) == 1
 
 
 def normalize_axis(axis: int, rank: int) -> int | None:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple, NoReturn
 
 from archgraph.ir.dim import Num, divides, eq, prod
-from archgraph.ir.types import Layout, TensorType
+from archgraph.ir.types import Layout, TensorType, is_sequence
 from archgraph.ops.base import Context, fail
 
 #: The axes that one axis of a tensor is composed of; empty for an axis of size 1.
@@ -293,8 +293,8 @@ def _grid_rules(left: Sequence[Group], right: Sequence[Group]) -> Iterable[tuple
     """What is known of each axis after the arrow: ``(axis, source, names)``.
 
     ``names`` empty: the layout of the axis ``source`` before the arrow. Otherwise the axis is the grid of these names
-    if no axis ``source, source + 1, …`` before the arrow had a layout (a window partition), or always for ``source``
-    -1 (neighbouring axes flattened).
+    if no axis ``source, source + 1, …`` before the arrow had a layout (a window partition); for a negative one
+    (neighbouring axes flattened, from ``-1 - source`` on) if none of them is a sequence.
     """
     place = {name: (axis, k) for axis, group in enumerate(left) for k, name in enumerate(group)}
     for axis, group in enumerate(right):
@@ -308,7 +308,7 @@ def _grid_rules(left: Sequence[Group], right: Sequence[Group]) -> Iterable[tuple
             continue
         sources = left[axes[0] : axes[-1] + 1]
         if all(len(g) == 1 for g in sources):
-            yield axis, -1, group
+            yield axis, -1 - axes[0], group
         elif len({len(g) for g in sources}) == 1 and len({place[name][1] for name in group}) == 1:
             yield axis, axes[0], group
 
@@ -322,6 +322,10 @@ def result_type(p: Plan, x: TensorType, sizes: Mapping[str, Num], dtype: str | N
             kept = x.layout_of(source)
             if kept is not None:
                 layouts.append((axis, kept))
-        elif source < 0 or not x.layout or all(x.layout_of(a) is None for a in range(source, source + len(names))):
+        elif (
+            not x.layout
+            or (source < 0 and not any(is_sequence(x, a) for a in range(-1 - source, -1 - source + len(names))))
+            or (source >= 0 and all(x.layout_of(a) is None for a in range(source, source + len(names))))
+        ):
             layouts.append((axis, Layout(0, [sizes[name] for name in names])))
     return TensorType(dtype or x.dtype, shape, tuple(layouts))

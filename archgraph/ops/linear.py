@@ -7,7 +7,7 @@ from typing import Any
 
 from archgraph.ir.density import Density
 from archgraph.ir.dim import Num, eq
-from archgraph.ir.types import TensorType
+from archgraph.ir.types import Layout, TensorType
 from archgraph.ops.axes import AXIS, axis_of
 from archgraph.ops.base import Context, Cost, Emitter, Handle, Op, Weight, attr, fail, operand
 from archgraph.ops.drawing import any_axis, pick
@@ -82,7 +82,9 @@ class Embedding(Op, name="embedding"):
         row, rows = self.padding_idx, self.num_embeddings
         if row is not None and isinstance(rows, int) and not -rows <= row < rows:
             fail(f"there is no row {row} for padding_idx", f"a row from {-rows} to {rows - 1}")
-        return TensorType("float", (*x.shape, self.embedding_dim), x.layout)
+        known = dict(x.layout)  # what is looked up are sequences, which make no grid when they are put in a row
+        layout = tuple((a, known.get(a) or Layout(0, (n,))) for a, n in enumerate(x.shape) if a > 0 or a in known)
+        return TensorType("float", (*x.shape, self.embedding_dim), layout)
 
     def weights(self, x: TensorType) -> tuple[Weight, ...]:
         law: Init = self.init or ("normal", (("mean", 0.0), ("std", 1.0)))

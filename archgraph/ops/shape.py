@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from archgraph.ir.density import Density, density_of
 from archgraph.ir.dim import Num, divides, eq, le, prod
-from archgraph.ir.types import Layout, TensorType
+from archgraph.ir.types import Layout, TensorType, is_sequence
 from archgraph.ops import einops_lowering
 from archgraph.ops.axes import AXIS, DECIDED, axis_of
 from archgraph.ops.base import Context, Cost, Emitter, Op, attr, fail, operand
@@ -169,7 +169,8 @@ class Flatten(Op, name="flatten"):
             return x
         merged = x.shape[start : end + 1]
         layouts = [(a, lay) for a, lay in x.layout if a < start]
-        layouts.append((start, Layout(0, merged)))
+        if not any(is_sequence(x, a) for a in range(start, end + 1)):
+            layouts.append((start, Layout(0, merged)))
         layouts += [(a - end + start, lay) for a, lay in x.layout if a > end]
         return TensorType(x.dtype, (*x.shape[:start], prod(merged), *x.shape[end + 1 :]), tuple(layouts))
 

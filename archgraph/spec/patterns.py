@@ -203,6 +203,8 @@ class ShapePattern:
     def _grid(self, a: Axis, k: int, t: TensorType, env: dict[str, Any], require: Require, what: str) -> TensorType:
         layout = t.layout_of(k)
         names = [g.name for g in a.grid if isinstance(g, Name) and env.get(g.name) is None]
+        if layout is not None and len(layout.grid) == 1 < len(a.grid):
+            layout = None
         if layout is None:
             open_prefix = a.prefix is not None and any(env.get(n) is None for n in a.prefix.names)
             if names or open_prefix:

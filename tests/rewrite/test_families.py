@@ -13,7 +13,8 @@ import archgraph
 from archgraph.analysis.cost import totals
 from archgraph.ir.canon import canonical_hash
 from archgraph.lower.fx import build
-from archgraph.rewrite.api import Rewritten
+from archgraph.rewrite.api import Rewritten, find
+from archgraph.spec.load import loads
 from tests.papers.common import agrees, cross_entropy, exports, lowers_loss, uneven
 
 DEPTH = 2
@@ -182,3 +183,26 @@ def test_sparse_attention_to_all_tokens_changes_nothing(keep_rate: float, same: 
     else:
         assert (after(image()) - before(image())).abs().max() > 1e-6
         lowers_loss(build(done.after, seed=0), [image().float()], cross_entropy(torch.tensor([0, 1])))
+
+
+@pytest.mark.parametrize(
+    "merge", ["{op: rearrange, pattern: b s t c -> b (s t) c}", "{op: flatten, start_dim: 1, end_dim: 2}"]
+)
+@pytest.mark.parametrize("grid", [False, True])
+def test_words_in_a_row_are_no_map(merge: str, grid: bool) -> None:
+    """Sentences put one behind the other make no grid that agents could be pooled on, unless a spec says so."""
+    shape = ", shape: [B, (6 8), C]" if grid else ""
+    graph = loads(
+        f"""archgraph: 1
+name: text
+uses: [blocks/transformer]
+inputs: {{ids: {{shape: [B, 6, 8], dtype: int64}}}}
+graph:
+  words: {{op: embedding, num_embeddings: 100, embedding_dim: 12}}
+  row: {merge[:-1]}{shape}}}
+  attn: {{op: mhsa, num_heads: 3}}
+outputs: {{y: attn}}
+"""
+    ).graph()
+    assert find(graph, "softmax_to_agent").count == int(grid)
+    assert find(graph, "softmax_to_linear").count == 1

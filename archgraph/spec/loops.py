@@ -93,7 +93,7 @@ class LoopPlan(RolledLoop):
             found.append(got)
             if self.kind == "for":
                 value = self._carry(inner, got, value)
-                body = self._fed(inner, got)
+                body = self._fed(inner, got, {k for k, _ in columns})
         total = Turns(found[-1], found) if self.kind == "for" else found
         outputs: list[tuple[str, tuple[int, int]]] = []
         if self.kind == "for" and not self.indexed:
@@ -152,8 +152,11 @@ class LoopPlan(RolledLoop):
             return got
         return got
 
-    def _fed(self, inner: Frame, got: Any) -> NodePlan:
-        """The body for the next turn: operands of a block that outputs of the last turn bear the names of are those."""
+    def _fed(self, inner: Frame, got: Any, columns: set[str]) -> NodePlan:
+        """The body for the next turn: operands of a block that outputs of the last turn bear the names of are those.
+
+        What is taken from a column has a value of its own in every turn.
+        """
         body = self.body
         if type(got) is not Record or not isinstance(body, OpPlan) or not isinstance(body.target, Block):
             return body
@@ -162,9 +165,14 @@ class LoopPlan(RolledLoop):
         refs = {n: RefPlan(alias) for n, alias in back.items()}
         fed = copy(body)
         if body.kwinputs is not None:
-            fed.kwinputs = {n: refs.get(n, given) for n, given in body.kwinputs.items()}
+            fed.kwinputs = {
+                n: given if _reads(given, columns) else refs.get(n, given) for n, given in body.kwinputs.items()
+            }
         elif body.inputs is not None and not any(p.splice for p in body.inputs if isinstance(p, RefPlan)):
-            fed.inputs = [refs.get(n, given) for n, given in zip(body.target.inputs, body.inputs, strict=False)]
+            fed.inputs = [
+                given if _reads(given, columns) else refs.get(n, given)
+                for n, given in zip(body.target.inputs, body.inputs, strict=False)
+            ]
         return fed
 
     def _map(self, f: Frame, it: Any, name: str, n: int, columns: list[Column]) -> Any:
@@ -234,3 +242,8 @@ def _tensors(node: Node, types: list[Any]) -> list[Any]:
             inside = [None if r is None else g.type_of(r) for r in n.inputs]
             found += [(n.name, n.count, *t) for t in _tensors(n, inside)]
     return found
+
+
+def _reads(given: Any, names: set[str]) -> bool:
+    """Whether an operand as it is written takes one of some names."""
+    return any(ref.refs & names for ref in (given if isinstance(given, list) else [given]) if isinstance(ref, RefPlan))

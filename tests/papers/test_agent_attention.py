@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.fx import GraphModule
 
 import archgraph
 from archgraph.analysis.cost import totals
+from archgraph.lower.parity import run_case
 from tests.papers.common import agrees, block, claims_hold, compiles, cross_entropy, exports, lowers_loss, small, uneven
 
 C, HEADS = 8, 2
@@ -264,3 +268,17 @@ def test_two_branches_of_stripes_become_one_with_their_kernels_side_by_side() ->
     assert sorted(kinds) == sorted(
         f"stages.{i}.blocks.0.attn.attns.0.core.dwc.{p}" for i in range(4) for p in ("bias", "weight")
     )
+
+
+def test_swin_with_positions_of_its_own(shared: Path, tmp_path: Path) -> None:
+    """A recorded run with absolute positions of nought is that without; others are another network's."""
+    source = shared / "fixtures" / "agent-attention" / "model-swin"
+    case = yaml.safe_load((source / "case.yaml").read_text(encoding="utf-8"))
+    case["args"]["ape"] = True
+    case["params"] += 56 * 56 * 8
+    (tmp_path / "case.yaml").write_text(yaml.safe_dump(case, sort_keys=False), encoding="utf-8")
+    tensors = load_file(source / "tensors.safetensors")
+    for values, verdict in ((torch.zeros(1, 56 * 56, 8), "pass"), (torch.ones(1, 56 * 56, 8).cumsum(1), "fail")):
+        tensors["state.absolute_pos_embed"] = values
+        save_file(tensors, tmp_path / "tensors.safetensors")
+        assert run_case(tmp_path).verdict == verdict

@@ -13,21 +13,29 @@ from archgraph.analysis.cost import peaks, totals
 from archgraph.analysis.crossing import Crossing, Unsolvable, crossings
 from archgraph.analysis.expected import expected
 from archgraph.analysis.growth import growth
+from archgraph.analysis.roofline import Target, roofline
 from archgraph.ir.diagnostics import Diagnostic, SpecError
-from archgraph.ir.dim import Num, TooLarge, UnknownDegree, degree, dmax, evaluate, pretty
+from archgraph.ir.dim import Num, TooLarge, UnknownDegree, degree, dmax, dmin, evaluate, pretty
 from archgraph.ir.graph import Graph, Guard
-from archgraph.report.numbers import human, human_bytes, plain
+from archgraph.report.numbers import human, human_bytes, human_si, plain
 from archgraph.spec.load import Spec
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
 COSTS: Final = ("macs", "flops", "params", "buffers", "expected_macs", "activation_bytes", "saved_bytes")
+#: Costs on a device; their forms are ticks.
+TIMED: Final = ("roofline", "roofline_op_by_op")
 _SCANNED: Final = 1 << 17  # integers that are looked at one by one where a difference is not solved
 
 
-def cost_forms(graph: Graph, cost: str) -> tuple[Num, ...]:
-    """A cost of a graph: one closed form, or several of which the greatest counts."""
+def cost_forms(graph: Graph, cost: str, on: Target | None = None) -> tuple[Num, ...]:
+    """A cost of a graph, one of `COSTS`, or with a device one of `TIMED` in its ticks: one closed form, or several of
+    which the greatest counts."""
+    if on is not None and cost in TIMED:
+        times = roofline(graph, on)
+        least = on.launch * dmin(times.load.kernels, 1)
+        return tuple(x + least for x in times.bound_ticks) if cost == "roofline" else (times.load.ticks,)
     if cost == "activation_bytes":
         return peaks(graph) or (0,)
     return (expected(graph).macs if cost == "expected_macs" else getattr(totals(graph), cost),)
@@ -51,11 +59,14 @@ class Curve:
     cases : Cases
         Over one name.
     cost : str
-        One of `COSTS`.
+        One of `COSTS`, or of `TIMED`.
+    on : Target, optional
+        The device of `TIMED`.
     """
 
-    def __init__(self, label: str, cases: Cases, cost: str) -> None:
+    def __init__(self, label: str, cases: Cases, cost: str, on: Target | None = None) -> None:
         self.label = label
+        self.on = on
         self.name = cases.names[0]
         self.cost = cost
         self._cases = cases
@@ -70,7 +81,7 @@ class Curve:
         found = self._known.get(id(case))
         if found is None:
             try:
-                forms = () if case.graph is None else cost_forms(case.graph, self.cost)
+                forms = () if case.graph is None else cost_forms(case.graph, self.cost, self.on)
             except TooLarge:
                 what = f"{self.label} has no closed form of {self.cost} over {self.name} that is short enough"
                 raise SpecError(Diagnostic("compare/large", None, what, hint="compare by another cost")) from None
@@ -180,10 +191,12 @@ class Comparison:
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
         points = self.points()
+        ticks = {} if self.on is None else {"device": self.on.device.name, "dtype": self.on.dtype, "unit": self.on.tick}
         return {
             "over": self.name,
             "range": [self.low, self.high],
             "cost": self.cost,
+            **ticks,
             "curves": [
                 {
                     "label": c.label,
@@ -217,7 +230,15 @@ class Comparison:
             conds = c.why(self.high)
             if conds:
                 found.append(f"{c.label}, provided that {'; '.join(conds[:6])}")
+        if self.on is not None:
+            device = self.on.device
+            found.append(f"times on {device.name}, {self.on.dtype}; closed forms are in units of {self.on.tick:.4g} s")
         return [*found, *self.notes]
+
+    @property
+    def on(self) -> Target | None:
+        """The device, where the cost is a time."""
+        return self.curves[0].on
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         from archgraph.report.curves import terminal
@@ -228,6 +249,8 @@ class Comparison:
         """A cost as people read it."""
         if value is None:
             return "not valid"
+        if self.on is not None:
+            return human_si(self.on.seconds(value), "s")
         return human_bytes(value) if self.cost == "activation_bytes" else human(value)
 
 
@@ -328,9 +351,10 @@ def curve(
     graph: str | None = None,
     at: Mapping[str, Any] | None = None,
     rules: Sequence[str] = (),
+    on: Target | None = None,
 ) -> Curve:
-    """The curve of a spec, under rewrite rules where some are named."""
+    """The curve of a spec, under rewrite rules where some are named; ``on`` a device for one of `TIMED`."""
 
     from archgraph.report.law import rewriting
 
-    return Curve("+".join((spec.label, *rules)), Cases(spec, [name], graph, at, rewriting(rules)), cost)
+    return Curve("+".join((spec.label, *rules)), Cases(spec, [name], graph, at, rewriting(rules)), cost, on)

@@ -8,9 +8,11 @@ from typer.testing import CliRunner
 
 import archgraph
 from archgraph.analysis.cases import Cases
+from archgraph.analysis.profiles import load_profile
+from archgraph.analysis.roofline import target
 from archgraph.cli.app import app
 from archgraph.ir.dim import TooLarge, sym
-from archgraph.report.compare import Crossover, compare, curve
+from archgraph.report.compare import TIMED, Crossover, compare, curve
 from archgraph.report.curves import svg
 
 ATTENTION = """\
@@ -150,3 +152,34 @@ def test_closed_forms_that_do_not_end_are_refused_by_name(monkeypatch):
     monkeypatch.setattr("archgraph.report.compare.cost_forms", refuse)
     with pytest.raises(archgraph.SpecError, match=r"softmax has no closed form of macs over N"):
         compare(curves(), 16, 64)
+
+
+def test_times_on_a_device_cross_where_the_ops_do():
+    on = target(load_profile("t4"), "float16")
+    for cost in TIMED:
+        two = [curve(spec("softmax", SOFTMAX), "N", cost, on=on), curve(spec("linear", LINEAR), "N", cost, on=on)]
+        found = compare(two, 1, 65536)
+        for c, body in zip(found.curves, (SOFTMAX, LINEAR), strict=True):
+            times = archgraph.report(
+                spec(c.label, body), at={"x": (1, 4096, 64)}, device=on.device, dtype=on.dtype
+            ).roofline
+            assert on.seconds(c.at(4096)) == (times.bound if cost == "roofline" else times.op_by_op)
+        assert [c.order(60000) for c in found.curves] == ["O(N²)", "O(N)"]
+        assert [x.after for x in found.crossovers][-1] == 1
+        for x in found.crossovers:
+            left, right = (c.at(x.at) for c in found.curves)
+            assert (left > right) - (left < right) == x.after
+        assert json.loads(json.dumps(found.to_dict()))["unit"] == on.tick
+        assert found.cell(two[0].at(4096)).endswith("s")
+        assert "t4, float16" in "\n".join(found.lines())
+
+
+def test_times_need_a_device(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text(ATTENTION.format(name="a", body=SOFTMAX))
+    given = ["compare", str(path), "--over", "N=64:128"]
+    assert CliRunner().invoke(app, [*given, "--cost", "roofline"]).exit_code == 2
+    assert CliRunner().invoke(app, [*given, "--device", "t4"]).exit_code == 2
+    found = CliRunner().invoke(app, [*given, "--cost", "roofline", "--device", "t4"])
+    assert found.exit_code == 0
+    assert "times on t4, float32" in found.output

@@ -60,7 +60,10 @@ def show(
     ],
     json: Json = False,
 ) -> None:
-    """Show one device with its sources."""
+    """Show one device with its sources.
+
+    Example:  archgraph devices show h100-sxm
+    """
     from archgraph.analysis.profiles import load_profile
     from archgraph.cli.console import console, print_json
 

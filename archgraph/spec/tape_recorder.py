@@ -140,7 +140,7 @@ class Recorder:
         if slots is None or names is None or not as_typed(it, f) or not self._next(f, index):
             self.void = True
             return
-        host = [(n, f.env[n]) for n in plan.refs if n in f.env and f.env[n] is not None and not is_value(f.env[n])]
+        host = [(n, f.env[n]) for n in plan.refs if n in f.env and not is_value(f.env[n])]
         same = op_step(node, slots, None)
         if not host:
             self.own += 1
@@ -190,9 +190,16 @@ class Recorder:
 
     def _bound_to(self, plan: NodePlan, f: Frame) -> list[tuple[str, Any]] | None:
         """What the names that a plan reads are bound to, in this order, host values apart; None if no step can say."""
-        names = []
+        names: list[tuple[str, Any]] = []
         for n, v in f.env.items():
-            if n in plan.refs and (v is None or is_value(v)):
+            if n not in plan.refs:
+                continue
+            if v is None:
+                if n in self.known:
+                    return None
+                if n not in self.first:  # what is null from the start may be otherwise the next time
+                    names.append((n, None))
+            elif is_value(v):
                 if not as_typed(v, f):
                     return None
                 names.append((n, snapshot(v)))

@@ -59,12 +59,12 @@ def other_settings(spec: Spec, draw: random.Random) -> dict[str, Any]:
 def test_shipped_specs_with_other_numbers(path: Any) -> None:
     file = parse_file(path)
     draw = random.Random(path.name)
-    variant = draw.choice(list(file.variants)) if file.variants else None
-    spec = load(path, variant)
+    variants = list(file.variants) or [None]
     session, plain = Session(), Session(tapes=False)
-    for name in list(spec.graphs)[:2]:
-        example = spec.example(name)
-        for _ in range(5):
+    for name in list(file.graphs)[:2]:
+        for _ in range(6):
+            spec = load(path, draw.choice(variants))
+            example = spec.example(name)
             settings = other_settings(spec, draw)
             at = example if draw.random() < 0.5 else {}
             session.memo.clear()  # so that blocks run again, not only those that differ
@@ -129,6 +129,32 @@ def test_a_choice_that_comes_out_otherwise_is_left() -> None:
     for s in settings:
         plain = Spec(spec.file, None, spec.with_settings(**s).settings, Session(tapes=False))
         assert spec.with_settings(**s).graph() == plain.graph()
+
+
+NULL = """\
+archgraph: 1
+name: holder
+params: {width: 8, widen: null}
+inputs: {x: [B, 8]}
+graph:
+  grown: {formula: x if widen == null else x * widen}
+  twice: {op: inner, repeat: 2, widen: widen}
+  last:  {op: linear, out_features: width}
+blocks:
+  inner:
+    params: {widen: null}
+    inputs: {x: [B, C]}
+    graph:
+      wide: {op: linear, out_features: widen, when: widen != null}
+      back: {op: linear, out_features: C}
+"""
+
+
+def test_a_param_that_is_null_at_first() -> None:
+    spec = loads(NULL)
+    for s in [{}, {"width": 5}, {"width": 6}, {"widen": 12}, {"widen": 13, "width": 7}, {"width": 9}]:
+        plain = Spec(spec.file, None, {**spec.settings, **s}, Session(tapes=False))
+        assert Spec(spec.file, None, {**spec.settings, **s}, Session()).graph() == plain.graph()
 
 
 def test_a_fault_is_told_as_ever_and_leaves_no_trace() -> None:

@@ -95,9 +95,10 @@ def calibrate(
     """
     from archgraph.analysis.profiles import read_profile
     from archgraph.cli.console import console, fail
-    from archgraph.report.calibrate import FULL, QUICK, write_whole
+    from archgraph.report.calibrate import FULL, QUICK
     from archgraph.report.calibrate import calibrate as measure
     from archgraph.report.devices import devices_view
+    from archgraph.report.files import write_whole
 
     if output is not None and output.suffix not in (".yaml", ".yml"):
         fail("device/output", f"`{output}` is no YAML file", hint="write -o cpu.yaml")
@@ -114,7 +115,8 @@ def calibrate(
         for path, text in files.items():
             typer.echo(f"# {path}\n{text}")
         return
-    write_whole(files)
+    for path, text in files.items():
+        write_whole(path, text)
     console().print(devices_view(read_profile(text, str(path)) for path, text in files.items()))
     for path in files:
         typer.echo(f"written: {path}")

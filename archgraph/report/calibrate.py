@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from archgraph.spec.yaml_dump import dump_yaml
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["FULL", "QUICK", "Sizes", "cache_bytes", "calibrate", "profile_text", "write_whole"]
+__all__ = ["FULL", "QUICK", "Sizes", "cache_bytes", "calibrate", "profile_text"]
 
 Clock = Callable[[], float]
 #: Dtypes that are tried; what torch refuses is left out.
@@ -315,21 +315,3 @@ def calibrate(
         best = own if best is None else own.at_least(best)
         found[n] = profile_text(best)
     return found
-
-
-def write_whole(files: dict[Path, str]) -> None:
-    """Write files whole: all texts are on the disk before any file is put in its place."""
-    written = list(_beside(files))
-    try:
-        for temporary, path in written:
-            temporary.write_text(files[path], encoding="utf-8")
-        for temporary, path in written:
-            temporary.replace(path)
-    finally:
-        for temporary, _ in written:
-            temporary.unlink(missing_ok=True)
-
-
-def _beside(files: dict[Path, str]) -> Iterator[tuple[Path, Path]]:
-    for path in files:
-        yield path.with_name(f".{path.name}.{os.getpid()}.tmp"), path

@@ -9,7 +9,7 @@ import pytest
 
 from archgraph.analysis.profiles import load_profile, read_profile, shipped_profiles
 from archgraph.report import calibrate as module
-from archgraph.report.calibrate import Sizes, cache_bytes, measure, profile_text, write_whole
+from archgraph.report.calibrate import Sizes, cache_bytes, measure, profile_text
 from tests.cli.running import run
 from tests.cli.test_imports import HEAVY, imported
 
@@ -91,13 +91,6 @@ def test_calibrate_writes_both_profiles(tmp_path: Path, monkeypatch: pytest.Monk
     assert profile.macs_per_second["float32"] > 1
     assert run("devices", "calibrate", "-o", tmp_path / "own.json").exit_code == 1
     assert run("devices", "calibrate", "-o", tmp_path / "no" / "own.yaml").exit_code == 1
-
-
-def test_all_files_are_written_or_none(tmp_path: Path) -> None:
-    (tmp_path / "b.yaml").mkdir()
-    with pytest.raises(OSError, match=r"b\.yaml"):
-        write_whole({tmp_path / "b.yaml": "b", tmp_path / "a.yaml": "a"})
-    assert [p.name for p in tmp_path.iterdir()] == ["b.yaml"]
 
 
 def test_caches_as_linux_tells_them(tmp_path: Path) -> None:

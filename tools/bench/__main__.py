@@ -54,7 +54,7 @@ def main() -> int:
         section = import_module(f"tools.bench.{name}").run(given.quick, **part)
         text = section.markdown() + f"\nMachine: {machine()}.\n"
         print(text, flush=True)
-        failed = failed or not all(gate.ok for gate in section.gates)
+        failed = failed or not all(gate.ok for gate in section.all_gates)
         if given.write:
             keep(f"{name} {given.only}".strip(), text)
     return int(failed)

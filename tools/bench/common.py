@@ -45,14 +45,20 @@ class Section:
     rows: Sequence[Sequence[object]]
     gates: Sequence[Gate] = ()
     notes: Sequence[str] = field(default_factory=tuple)
+    also: Sequence[Section] = ()
 
-    def markdown(self) -> str:
-        """The section as Markdown."""
-        lines = [f"## {self.title}", "", *self.notes, *[""] * bool(self.notes)]
+    @property
+    def all_gates(self) -> list[Gate]:
+        """Its gates, and those of what belongs to it."""
+        return [*self.gates, *(gate for section in self.also for gate in section.all_gates)]
+
+    def markdown(self, level: int = 2) -> str:
+        """The section as Markdown, what belongs to it below."""
+        lines = [f"{'#' * level} {self.title}", "", *self.notes, *[""] * bool(self.notes)]
         lines += ["| " + " | ".join(self.columns) + " |", "|" + "---|" * len(self.columns)]
         lines += ["| " + " | ".join(map(number, row)) + " |" for row in self.rows]
         lines += [""] * bool(self.gates) + [f"- {gate}" for gate in self.gates]
-        return "\n".join(lines) + "\n"
+        return "\n".join(lines) + "\n" + "".join("\n" + section.markdown(level + 1) for section in self.also)
 
 
 def number(value: object) -> str:

@@ -1,19 +1,23 @@
-"""Params and MACs of ViT-B/16: from YAML text, again with other hyperparameters, and from a cold start."""
+"""Params and MACs of ViT-B/16: from YAML text, again with other hyperparameters, and from a cold start.
+
+Then the whole zoo in one report, millions of candidates a second, and what others count on six models.
+"""
 
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import resource
 import subprocess
 import sys
+import time
 
 import archgraph
 from archgraph.analysis.cost import totals
 from archgraph.spec.libraries import specs_folder
-from archgraph.spec.load import Spec, load, loads
+from archgraph.spec.load import Spec, load, loads, shipped
 from tools.bench.common import Gate, Section, in_turns, many, median
+from tools.bench.counts import ask, candidates, six_models
 from tools.bench.peers import PEERS
 
 MACS, PARAMS = 17_563_828_224, 86_567_656
@@ -56,7 +60,7 @@ def run(quick: bool) -> Section:
         ["archgraph, other hyperparameters, `cost_function`", median(closed) * 1e3, "", 1.0, ""],
     ]
     for name in PEERS:
-        found = _peer(name, rounds)
+        found = ask(name, "ViT-B/16", str(rounds))
         if "missing" in found:
             rows.append([f"{name} (needs {found['missing']})", "not installed", "", "", ""])
             continue
@@ -84,33 +88,45 @@ def run(quick: bool) -> Section:
             f"Of the best peer's time ours takes {median(whole) * 1e3 / best:.2%} from text,",
             f"{median(other) * 1e3 / best:.2%} typed anew and {median(closed) * 1e3 / best:.3%} by the closed form.",
         ),
+        (whole_zoo(3 if quick else 9), candidates(quick), *six_models()),
     )
 
 
-def _peer(name: str, rounds: int) -> dict[str, object] | dict[str, list[float]]:
-    command = [sys.executable, "-m", "tools.bench.peers", name, str(rounds)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+def whole_zoo(rounds: int) -> Section:
+    """A report on every shipped spec in one process, beside torch's import; wall seconds in turns."""
+    specs = [str(path) for paths in shipped().values() for path in paths]
+    found = in_turns(
+        {
+            "report": lambda: _start("-m", "archgraph", "report", *specs),
+            "torch": lambda: _start("-c", "import torch"),
+        },
+        rounds,
+        clock=time.perf_counter,
     )
-    found: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    report, torch = median(found["report"]), median(found["torch"])
+    return Section(
+        f"A report on all {len(specs)} specs",
+        ("process", "wall s, median"),
+        [["`archgraph report` of every shipped spec", report], ['`python -c "import torch"`', torch]],
+        (Gate("the whole zoo, of torch's import", report / torch, 2),),
+    )
 
 
 def cold_starts(rounds: int) -> dict[str, list[float]]:
     """CPU seconds of fresh processes."""
-
-    def start(*arguments: str) -> None:
-        environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-        subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL, env=environment)
-
     return in_turns(
         {
-            "report": lambda: start("-m", "archgraph", "report", "vit", "--variant", "base"),
-            "torch": lambda: start("-c", "import torch"),
+            "report": lambda: _start("-m", "archgraph", "report", "vit", "--variant", "base"),
+            "torch": lambda: _start("-c", "import torch"),
         },
         rounds,
         clock=_children,
     )
+
+
+def _start(*arguments: str) -> None:
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL, env=environment)
 
 
 def _children() -> float:

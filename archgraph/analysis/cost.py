@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from archgraph.ir.dim import Num, dmax, dmin, is_nonnegative, prod, terms
+from archgraph.analysis.memory import peak
+from archgraph.ir.dim import Num, prod
 from archgraph.ir.graph import Graph, Node
 from archgraph.ir.types import DTYPE_BYTES
 from archgraph.ops.base import FREE, Cost, Op
@@ -147,7 +148,7 @@ def memory(graph: Graph) -> Memory:
             m = node_totals(graph, k).memory
             saved += m.saved
             weights += m.weights
-        known = graph._cache["memory"] = Memory(_peak(graph), saved, weights)
+        known = graph._cache["memory"] = Memory(peak(graph), saved, weights)
     return known
 
 
@@ -235,106 +236,6 @@ def _with_regions(graph: Graph, node: Node, op: Op) -> Totals:
         sum((t.frozen_params for t in inner), start=0),
         of_regions,
     )
-
-
-def _peak(graph: Graph) -> Num:
-    """The greatest of `peaks`."""
-    found = peaks(graph)
-    return dmax(*found) if found else 0
-
-
-def peaks(graph: Graph, width: int = DTYPE_BYTES["float"]) -> tuple[Num, ...]:
-    """Bytes of values made in this graph and alive at once, callees' insides included, at the moments that may be the
-    peak: one number, or several closed forms of which none is known to be the greatest. ``width``: bytes of an element
-    of the model's own floating dtype."""
-    known: dict[int, tuple[Num, ...]] = graph._cache.setdefault("peaks", {})
-    if width not in known:
-        known[width] = _peaks(graph, width)
-    return known[width]
-
-
-def bytes_of(t: TensorType, width: int = DTYPE_BYTES["float"]) -> Num:
-    """Bytes of a tensor, where an element of the model's own floating dtype takes ``width``."""
-    return t.numel * width if t.dtype == "float" else t.bytes
-
-
-def _peaks(graph: Graph, width: int) -> tuple[Num, ...]:
-    nodes = graph.nodes
-    last: dict[tuple[int, int], int] = {}
-    root: dict[tuple[int, int], tuple[int, int]] = {}
-
-    def base(ref: tuple[int, int]) -> tuple[int, int]:
-        while ref in root:
-            ref = root[ref]
-        return ref
-
-    for k, node in enumerate(nodes):
-        if isinstance(node.op, Op) and node.op.view and node.inputs and node.inputs[0] is not None:
-            for out in range(len(node.types)):
-                root[(k, out)] = node.inputs[0]
-        for r in node.inputs:
-            if r is not None:
-                last[base(r)] = k
-    end = len(nodes)
-    for _, r in graph.outputs:
-        last[base(r)] = end
-    dying: dict[int, list[tuple[int, int]]] = {}
-    for ref, k in last.items():
-        if ref[0] >= 0:
-            dying.setdefault(k, []).append(ref)
-    live: Num = 0
-    found: list[Num] = []
-    for k, node in enumerate(nodes):
-        if "unused" in node.flags:
-            continue
-        made: Num = 0
-        for out, t in enumerate(node.types):
-            if (k, out) not in root:
-                made += bytes_of(t, width)
-        if not node.callees:
-            found.append(live + made)
-        else:
-            ran = dmin(node.count, 1)  # 0 where a chain of a symbolic number of turns may have none
-            carried: Num = 0
-            first = node.inputs[0] if node.inputs else None
-            outside = "piece" not in node.flags or first is None or first[0] < 0
-            if node.count != 1 and outside:
-                # while a turn runs, the value that the turn before left is alive as well, besides the chain's own input
-                left = sum((bytes_of(t, width) for t in node.callees[-1].output_types), start=0)
-                carried = left * (dmin(node.count, 2) - ran)
-            found += [live + made * ran, *(live + p * ran + carried for p in peaks(node.callees[-1], width))]
-        live += made
-        for out in range(len(node.types)):
-            if (k, out) not in root and (k, out) not in last:
-                live -= bytes_of(node.types[out], width)
-        for ref in dying.get(k, ()):
-            live -= bytes_of(nodes[ref[0]].types[ref[1]], width)
-    return _greatest(found)
-
-
-def _greatest(found: list[Num]) -> tuple[Num, ...]:
-    """Those of several counts that may be the greatest."""
-    if all(isinstance(p, int) for p in found):
-        return (max(found),) if found else ()
-    kept: list[Num] = []
-    for p in dict.fromkeys(found):
-        if any(_below(p, q) for q in kept):
-            continue
-        kept = [q for q in kept if not _below(q, p)]
-        kept.append(p)
-    return tuple(kept)
-
-
-def _below(a: Num, b: Num) -> bool:
-    """Whether ``a <= b`` is plain: no term of the difference is negative, and none of its atoms may be."""
-    if isinstance(a, int) and isinstance(b, int):
-        return a <= b
-    less, more = terms(a), terms(b)
-    for mono, c in less.items():
-        rest = more.get(mono, 0) - c
-        if rest < 0 or (rest > 0 and not is_nonnegative(mono)):
-            return False
-    return all(mono in less or (c > 0 and is_nonnegative(mono)) for mono, c in more.items())
 
 
 def uncounted(graph: Graph) -> dict[str, int]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 from archgraph.analysis.cases import Case, Cases
 from archgraph.analysis.compiled import Compiled
 from archgraph.analysis.conditions import conditions, guards
-from archgraph.analysis.cost import peaks, totals
+from archgraph.analysis.cost import totals
+from archgraph.analysis.memory import peaks
 from archgraph.analysis.program import INT64, Program
 from archgraph.analysis.roofline import Target, roofline
 from archgraph.analysis.sizes import default_sizes, with_sizes

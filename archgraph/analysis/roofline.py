@@ -24,7 +24,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, NamedTuple
 
-from archgraph.analysis.cost import bytes_of, in_types, op_cost, peaks
+from archgraph.analysis.cost import in_types, op_cost
+from archgraph.analysis.memory import bytes_of, peaks
 from archgraph.analysis.profiles import WIDTHS, DeviceProfile
 from archgraph.analysis.traffic import calls, compulsory_bytes, needs, weight_bytes, width_of
 from archgraph.ir.diagnostics import Diagnostic, SpecError, did_you_mean

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from archgraph.analysis.cost import bytes_of, in_types
+from archgraph.analysis.cost import in_types
 from archgraph.analysis.kernels import kernels
+from archgraph.analysis.memory import bytes_of
 from archgraph.ir.dim import Num, dmax, dmin, prod
 from archgraph.ir.graph import Graph, Node
 from archgraph.ir.types import DTYPE_BYTES

@@ -10,6 +10,7 @@ from archgraph.ir.types import TensorType
 from archgraph.ops.base import Context, Cost, Emitter, Handle, Op, attr, fail, operand
 from archgraph.ops.drawing import Draw, pick
 from archgraph.ops.kinds import BOOL, FLOAT, OptionalKind, WordKind
+from archgraph.ops.strides import Strides
 
 
 def _draw_causal(draw: Draw, ins: tuple[TensorType | None, ...], attrs: dict[str, Any]) -> bool:
@@ -106,6 +107,15 @@ class ScaledDotProductAttention(Op, name="scaled_dot_product_attention"):
         scores = prod(query.shape[:-1]) * value.shape[-2]
         masked = len(ins) > 3 and ins[3] is not None
         return Cost(scores * (query.shape[-1] + value.shape[-1]), scores * (7 if masked else 6))
+
+    def workspace(
+        self, ins: tuple[Any, ...], outs: tuple[TensorType, ...], strides: tuple[Strides, ...]
+    ) -> tuple[TensorType, ...]:
+        """Kernels that never hold all scores ask for neighbours on the last axis; without, scores are made twice."""
+        if all(s.inner for s in strides[:3]):
+            return ()
+        scores = outs[0].with_shape(*ins[0].shape[:-1], ins[1].shape[-2])
+        return (scores, scores)
 
     def expected(self, given: tuple[Density, ...], ins: tuple[Any, ...], outs: tuple[TensorType, ...]) -> Cost:
         if len(given) < 4 or ins[3] is None or ins[3].dtype != "bool":

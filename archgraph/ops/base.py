@@ -13,6 +13,7 @@ from archgraph.ir.dim import Cond, Num
 from archgraph.ir.real import Late, NeedsValue, Real, free, late_names
 from archgraph.ir.types import DTYPE_BYTES, TensorType, is_float, is_int
 from archgraph.ops.kinds import AttributeValueError, Init, IntKind, Kind, ListKind
+from archgraph.ops.strides import Strides
 
 
 class OpError(Exception):
@@ -335,6 +336,19 @@ class Op:
     ) -> tuple[Density, ...]:
         """Which share of each output is expected to be other than zero, from the shares of the operands."""
         return (given[0] if self.keeps_density and given else DENSE,) * len(outs)
+
+    def aliases(self, x: Any, strides: Strides) -> Strides | None:
+        """How the results lie in memory: in that of the first operand in evaluation, unless ``copied``; None: anew.
+
+        Asked of ops that are a ``view``, and of those that are one only now and then.
+        """
+        return strides if self.view else None
+
+    def workspace(
+        self, ins: tuple[Any, ...], outs: tuple[TensorType, ...], strides: tuple[Strides, ...]
+    ) -> tuple[TensorType, ...]:
+        """Tensors alive beside operands and results at the worst moment of a call, whatever the device."""
+        return ()
 
     def expected(self, given: tuple[Density, ...], ins: tuple[Any, ...], outs: tuple[TensorType, ...]) -> Cost:
         """Work of one call that skips zeros of its operands, given the shares that are none; by default all of it."""

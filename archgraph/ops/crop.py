@@ -11,6 +11,7 @@ from archgraph.ops.axes import AXES, AXIS, DECIDED, axes_of, axis_of, part_layou
 from archgraph.ops.base import Context, Emitter, Op, attr, fail, operand
 from archgraph.ops.drawing import pick
 from archgraph.ops.kinds import COUNT, FLOAT, INT, SIZE, ListKind, OptionalKind, WordKind
+from archgraph.ops.strides import Strides
 
 
 class Part(Op):
@@ -21,6 +22,9 @@ class Part(Op):
     free = True
     view = True
     keeps_density = True
+
+    def aliases(self, x: TensorType, strides: Strides) -> Strides | None:
+        return strides.part(axis_of(x, self.dim))
 
 
 class Select(Part, name="select"):
@@ -35,6 +39,9 @@ class Select(Part, name="select"):
             if cond is not True:
                 cx.require(cond, f"index {self.index} must lie on axis {axis} of {x}")
         return without_axis(x, axis)
+
+    def aliases(self, x: TensorType, strides: Strides) -> Strides | None:
+        return strides.without(axis_of(x, self.dim))
 
     def _at(self, x: TensorType, axis: int) -> Num:
         high = upper_bound(self.index)
@@ -63,6 +70,11 @@ class Slice(Part, name="slice"):
         if self.step != 1:
             return resized(x, axis, ceildiv(stop - start, self.step))
         return resized(x, axis, stop - start, part_layout(x.layout_of(axis), start, stop, x.shape[axis]))
+
+    def aliases(self, x: TensorType, strides: Strides) -> Strides | None:
+        if self.start == 0 and self.stop is None and self.step == 1:
+            return strides
+        return strides.part(axis_of(x, self.dim), every=self.step == 1)
 
     def _ends(self, cx: Context, x: TensorType) -> tuple[int, Num, Num]:
         axis = axis_of(x, self.dim)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from archgraph.ir.dim import Num, prod
 from archgraph.ops.base import Emitter, Handle
 from archgraph.ops.einops_patterns import Group
+from archgraph.ops.strides import Strides, contiguous
 
 
 class Step(NamedTuple):
@@ -141,6 +142,29 @@ def _permutation(wanted: Sequence[int]) -> Step | None:
     if not moved:
         return None
     return Step("transpose", tuple(moved)) if len(moved) == 2 else Step("permute", tuple(wanted))
+
+
+def aliases(left: tuple[Group, ...], right: tuple[Group, ...], strides: Strides) -> Strides:
+    """How the result lies: a step that merges axes which no longer lie in order copies."""
+    found = strides
+    for kind, dims, pieces in steps(left, right):
+        rank = len(found.axes)
+        if kind == "flatten":
+            last = dims[1] if len(dims) > 1 else rank - 1
+            merged = found.merged(dims[0], last)
+            found = contiguous(rank - (last - dims[0]))._replace(copied=True) if merged is None else merged
+        elif kind == "unflatten":
+            found = found.split(dims[0], len(pieces))
+        elif kind == "unsqueeze":
+            found = found.with_ones(dims[0] % (rank + 1))
+        elif kind == "squeeze":
+            found = found.permuted([axis for axis in range(rank) if axis not in dims])
+        else:
+            order = list(dims) if kind == "permute" else list(range(rank))
+            if kind == "transpose":
+                order[dims[0]], order[dims[1]] = dims[1], dims[0]
+            found = found.permuted(order)
+    return found
 
 
 def emit(

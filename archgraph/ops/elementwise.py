@@ -7,7 +7,7 @@ from functools import reduce
 from typing import Any, ClassVar, Final
 
 from archgraph.ir.density import Density
-from archgraph.ir.expr import Binary, Call, Expr, Name, replace
+from archgraph.ir.expr import Binary, Call, Compare, Expr, Name, Unary, replace
 from archgraph.ir.types import TensorType
 from archgraph.ops import activation
 from archgraph.ops.axes import DECIDED
@@ -16,6 +16,7 @@ from archgraph.ops.evaluation import Evaluation, Value, common
 from archgraph.ops.formula_density import formula_density
 from archgraph.ops.functions import OPERATORS, Function
 from archgraph.ops.kinds import TEXT, FormulaKind, ListKind
+from archgraph.ops.strides import Strides
 
 #: Operators whose result has the dtype of two equal ones.
 _PLAIN: Final = frozenset("+-*/")
@@ -81,6 +82,11 @@ class Formula(Op, name="formula"):
         evaluation.value(self.expr)
         return Cost(elementwise=evaluation.work)
 
+    def workspace(
+        self, ins: tuple[Any, ...], outs: tuple[TensorType, ...], strides: tuple[Strides, ...]
+    ) -> tuple[TensorType, ...]:
+        return (outs[0],) * max(0, _alive(self.expr) - 1)
+
     def densities(
         self, given: tuple[Density, ...], ins: tuple[Any, ...], outs: tuple[TensorType, ...]
     ) -> tuple[Density, ...]:
@@ -107,6 +113,27 @@ class Formula(Op, name="formula"):
         if cls is None or len(names) < len(parts) or (cls.operands[0].variadic and len(names) < 2):
             return None
         return cls.make(), tuple(map(self.names.index, names))
+
+
+def _alive(e: Expr) -> int:
+    """Results of operations that are alive at once while an expression is evaluated, its own among them."""
+    if isinstance(e, Binary):
+        parts: Sequence[Expr] = (e.left, e.right)
+    elif isinstance(e, Unary):
+        parts = (e.operand,)
+    elif isinstance(e, Call):
+        parts = [*e.args, *(value for _, value in e.kwargs)]
+    elif isinstance(e, Compare):
+        parts = [e.first, *(value for _, value in e.rest)]
+    else:
+        return 0
+    if not any(isinstance(part, Name) or _alive(part) for part in parts):
+        return 0  # of numbers alone
+    most = held = 0
+    for part in parts:
+        most = max(most, held + _alive(part))
+        held += _alive(part) > 0
+    return max(most, held + 1)
 
 
 class Arithmetic(Op):

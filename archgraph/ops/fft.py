@@ -16,6 +16,7 @@ from archgraph.ops.base import Context, Cost, Emitter, Handle, Op, attr, fail, o
 from archgraph.ops.drawing import Draw, any_axis, pick
 from archgraph.ops.functions import make_complex
 from archgraph.ops.kinds import SIZE, ListKind, OptionalKind, WordKind
+from archgraph.ops.strides import Strides
 
 NORM: Final = WordKind("backward", "ortho", "forward")
 NORM_DOC: Final = "what is divided by the length: the inverse (backward), both by its square root (ortho), the other"
@@ -161,6 +162,9 @@ class ViewAsComplex(Op, name="view_as_complex"):
     view = True
     keeps_density = True
 
+    def aliases(self, x: TensorType, strides: Strides) -> Strides | None:
+        return strides.without(x.rank - 1) if strides.inner else None
+
     def infer(self, cx: Context, x: TensorType) -> TensorType:
         if not x.rank or make_complex(x.dtype) is None:
             fail("`view_as_complex` takes pairs of numbers in single precision", "[..., 2]", x)
@@ -179,6 +183,9 @@ class ViewAsReal(Op, name="view_as_real"):
     free = True
     view = True
     keeps_density = True
+
+    def aliases(self, x: TensorType, strides: Strides) -> Strides | None:
+        return strides.with_ones(x.rank)
 
     def infer(self, cx: Context, x: TensorType) -> TensorType:
         return TensorType("float", (*x.shape, 2), x.layout)

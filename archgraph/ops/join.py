@@ -23,6 +23,7 @@ from archgraph.ops.axes import (
 from archgraph.ops.base import Context, Emitter, Op, attr, fail, operand
 from archgraph.ops.drawing import divisors, pick
 from archgraph.ops.kinds import COUNT, SIZE, AttributeValueError, Kind
+from archgraph.ops.strides import Strides
 
 
 def _promoted(types: tuple[TensorType, ...]) -> str:
@@ -162,6 +163,9 @@ class Pieces(Op):
             for size, end in zip(sizes, ends, strict=True)
         )
 
+    def aliases(self, x: TensorType, strides: Strides) -> Strides | None:
+        return strides.part(axis_of(x, self.dim))
+
 
 def _items(b: Emitter, found: Any) -> tuple[Any, ...]:
     return tuple(b.item(found, k) for k in range(len(b.out_types)))
@@ -247,6 +251,9 @@ class Unbind(Pieces, name="unbind"):
         if n > _MOST_PIECES:
             fail(f"axis {axis} of {x} has too many elements to unbind", f"at most {_MOST_PIECES}", n)
         return (without_axis(x, axis),) * n
+
+    def aliases(self, x: TensorType, strides: Strides) -> Strides | None:
+        return strides.without(axis_of(x, self.dim))
 
     def lower(self, b: Emitter, x: Any) -> Any:
         if len(b.out_types) == 1:

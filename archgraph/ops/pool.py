@@ -9,6 +9,7 @@ from archgraph.ir.types import TensorType
 from archgraph.ops.base import Context, Cost, Emitter, Handle, attr, fail, operand
 from archgraph.ops.drawing import Draw, at_most, pick
 from archgraph.ops.kinds import BOOL, SIZE, OptionalKind
+from archgraph.ops.strides import Strides
 from archgraph.ops.window import PerAxis, Sizes, Spatial, pad, same_pads, shortest, symmetric, window_sizes
 
 TypesSoFar = tuple[TensorType, ...]
@@ -84,6 +85,12 @@ class _MaxPool(Window):
             fail("return_indices excludes `padding: same`", "a number", hint="positions count without padding")
         out = x.with_shape(*x.shape[:2], *self.sizes(cx, x, self.dilation))
         return (out, out.with_dtype("int64")) if self.return_indices else out
+
+    def workspace(
+        self, ins: tuple[Any, ...], outs: tuple[TensorType, ...], strides: tuple[Strides, ...]
+    ) -> tuple[TensorType, ...]:
+        """torch finds the positions of the maxima in any case."""
+        return () if self.return_indices else (outs[0].with_dtype("int64"),)
 
     def lower(self, b: Emitter, x: Handle) -> Handle:
         options = self.given("stride", "padding", "dilation", "ceil_mode")

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from archgraph.ir.types import TensorType
 from archgraph.ops.base import Context, Cost, Emitter, Op, attr, fail, operand
 from archgraph.ops.kinds import FLOAT
+from archgraph.ops.strides import Strides
 
 
 class DropoutBase(Op):
@@ -22,6 +23,9 @@ class DropoutBase(Op):
 
     #: torch's module.
     module: ClassVar[str] = ""
+
+    def aliases(self, x: TensorType, strides: Strides) -> Strides | None:
+        return strides
 
     def infer(self, cx: Context, x: TensorType) -> TensorType:
         if isinstance(self.p, float) and not 0.0 <= self.p <= 1.0:

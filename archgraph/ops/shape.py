@@ -14,6 +14,7 @@ from archgraph.ops.base import Context, Cost, Emitter, Op, attr, fail, operand
 from archgraph.ops.drawing import pick
 from archgraph.ops.einops_patterns import Group, Plan, axis_sizes, plan, result_type
 from archgraph.ops.kinds import DENSITY, DTYPE, SIZE, TEXT, IntKind, IntsKind, ListKind, MapKind
+from archgraph.ops.strides import Strides
 from archgraph.ops.window import window_sizes
 
 LENGTHS: Final = MapKind(SIZE)
@@ -69,6 +70,10 @@ class Rearrange(Patterned, name="rearrange"):
                 hint=f"an op that does this is `{other}`",
             )
         return result_type(p, x, axis_sizes(p, cx, x, self.lengths))
+
+    def aliases(self, x: TensorType, strides: Strides) -> Strides | None:
+        p = plan(self.pattern, x.rank)
+        return einops_lowering.aliases(p.left, p.right, strides)
 
     def lower(self, b: Emitter, x: Any) -> Any:
         p, sizes = known_sizes(self, b.in_types[0])
@@ -174,6 +179,9 @@ class Flatten(Op, name="flatten"):
         layouts += [(a - end + start, lay) for a, lay in x.layout if a > end]
         return TensorType(x.dtype, (*x.shape[:start], prod(merged), *x.shape[end + 1 :]), tuple(layouts))
 
+    def aliases(self, x: TensorType, strides: Strides) -> Strides | None:
+        return strides.merged(axis_of(x, self.start_dim), axis_of(x, self.end_dim))
+
     def lower(self, b: Emitter, x: Any) -> Any:
         start, end = axis_of(b.in_types[0], self.start_dim), axis_of(b.in_types[0], self.end_dim)
         if start == end:
@@ -209,6 +217,13 @@ class Expand(Op, name="expand"):
             shape.append(n)
         kept = tuple((a + more, lay) for a, lay in x.layout if shape[a + more] == x.shape[a])
         return TensorType(x.dtype, shape, kept)
+
+    def aliases(self, x: TensorType, strides: Strides) -> Strides | None:
+        found, more = strides, len(self.size) - x.rank
+        for axis, n in enumerate(self.size[more:]):
+            if n != -1:
+                found = found.without(axis).with_ones(axis)
+        return found.with_ones(0, more)
 
     def lower(self, b: Emitter, x: Any) -> Any:
         return b.method("expand", x, *(n if isinstance(n, int) else b.size(n) for n in self.size))
@@ -304,6 +319,9 @@ class Windows(Op, name="windows"):
         shape = (*x.shape[:axis], (n - self.size) // self.step + 1, *x.shape[axis + 1 :], self.size)
         return TensorType(x.dtype, shape, tuple(item for item in x.layout if item[0] != axis))
 
+    def aliases(self, x: TensorType, strides: Strides) -> Strides | None:
+        return strides.windows(axis_of(x, self.dim))
+
     def lower(self, b: Emitter, x: Any) -> Any:
         return b.method("unfold", x, self.dim, b.size(self.size), b.size(self.step))
 
@@ -318,6 +336,9 @@ class To(Op, name="to"):
 
     def infer(self, cx: Context, x: TensorType) -> TensorType:
         return x.with_dtype(self.dtype)
+
+    def aliases(self, x: TensorType, strides: Strides) -> Strides | None:
+        return strides if x.dtype == self.dtype else None
 
     def lower(self, b: Emitter, x: Any) -> Any:
         if b.in_types[0].dtype == self.dtype:
@@ -351,6 +372,9 @@ class Detach(Op, name="detach"):
     view = True
     keeps_density = True
 
+    def aliases(self, x: TensorType, strides: Strides) -> Strides | None:
+        return strides
+
     def infer(self, cx: Context, x: TensorType) -> TensorType:
         return x
 
@@ -365,6 +389,9 @@ class Identity(Op, name="identity"):
     free = True
     view = True
     keeps_density = True
+
+    def aliases(self, x: TensorType, strides: Strides) -> Strides | None:
+        return strides
 
     def infer(self, cx: Context, x: TensorType) -> TensorType:
         return x
@@ -384,6 +411,9 @@ class SameShape(Op, name="same_shape"):
     free = True
     view = True
     keeps_density = True
+
+    def aliases(self, x: TensorType, strides: Strides) -> Strides | None:
+        return strides
 
     def infer(self, cx: Context, x: TensorType, other: TensorType) -> TensorType:
         conds = [eq(n, m) for n, m in zip(x.shape, other.shape, strict=False)]
@@ -410,6 +440,9 @@ class ExpectedDensity(Op, name="expected_density"):
     free = True
     view = True
     sparsifies = True
+
+    def aliases(self, x: TensorType, strides: Strides) -> Strides | None:
+        return strides
 
     def infer(self, cx: Context, x: TensorType) -> TensorType:
         return x

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from archgraph.analysis.cases import Case, Cases
 from archgraph.analysis.conditions import guards
-from archgraph.analysis.cost import peaks, totals
+from archgraph.analysis.cost import totals
 from archgraph.analysis.crossing import Crossing, Unsolvable, crossings
 from archgraph.analysis.expected import expected
 from archgraph.analysis.growth import growth
+from archgraph.analysis.memory import peaks
 from archgraph.analysis.roofline import Target, roofline
 from archgraph.ir.diagnostics import Diagnostic, SpecError
 from archgraph.ir.dim import Num, TooLarge, UnknownDegree, degree, dmax, dmin, evaluate, pretty

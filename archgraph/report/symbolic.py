@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from archgraph.analysis.cases import Case, Cases
 from archgraph.analysis.conditions import conditions, guards
-from archgraph.analysis.cost import peaks
 from archgraph.analysis.growth import growth
+from archgraph.analysis.memory import peaks
 from archgraph.analysis.sizes import with_params
 from archgraph.analysis.symbolic import base_point, open_names
 from archgraph.ir.dim import Num, pretty

@@ -15,7 +15,8 @@ import time
 import archgraph
 from archgraph.analysis.cost import totals
 from archgraph.spec.libraries import specs_folder
-from archgraph.spec.load import Spec, load, loads, shipped
+from archgraph.spec.load import Spec, load, loads
+from archgraph.spec.spec_files import shipped
 from tools.bench.common import Gate, Section, in_turns, many, median
 from tools.bench.counts import ask, candidates, six_models
 from tools.bench.peers import PEERS

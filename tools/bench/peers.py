@@ -14,6 +14,7 @@ import json
 import sys
 import warnings
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 SHAPE = (1, 3, 224, 224)
@@ -107,6 +108,8 @@ PROBES: dict[str, float | None] = {
     "einsum": 2 * 1024 * 1024 * 64.0,
     "attention": 2 * 1024 * 1024 * 64.0,
     "attention with a mask": 2 * 1024 * 1024 * 64.0,
+    "MultiheadAttention": 2 * 1024 * 1024 * 64 + 4 * 64 * 64 * 1024.0,
+    "timm's Attention": 2 * 1024 * 1024 * 64 + 4 * 64 * 64 * 1024.0,
     "layer_norm": None,
     "batch_norm2d": None,
     "relu": None,
@@ -127,13 +130,22 @@ def probe(name: str) -> Any:
     def tokens(x: Tensor) -> Tensor:
         return x.flatten(2).transpose(1, 2)
 
+    def heads(x: Tensor) -> Tensor:
+        return tokens(x).unflatten(2, (4, 16)).transpose(1, 2).contiguous()
+
     def by_products(x: Tensor, product: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         x = tokens(x)
         return product(product(x, x.transpose(1, 2)), x)
 
+    def of_timm() -> nn.Module:
+        attention: nn.Module = import_module("timm.layers").Attention(64, 4, qkv_bias=False, proj_bias=False)
+        return attention
+
     layers: dict[str, Callable[[], nn.Module]] = {
         "conv2d": lambda: nn.Conv2d(64, 64, 1, bias=False),
         "linear": lambda: nn.Linear(64, 64, bias=False),
+        "MultiheadAttention": lambda: nn.MultiheadAttention(64, 4, bias=False, batch_first=True),
+        "timm's Attention": of_timm,
         "layer_norm": lambda: nn.LayerNorm(64),
         "batch_norm2d": lambda: nn.BatchNorm2d(64),
         "relu": nn.ReLU,
@@ -144,9 +156,9 @@ def probe(name: str) -> Any:
     functions: dict[str, Callable[[Tensor], Tensor]] = {
         "matmul": lambda x: by_products(x, torch.matmul),
         "einsum": lambda x: by_products(x, lambda a, b: torch.einsum("bij,bjk->bik", a, b)),
-        "attention": lambda x: functional.scaled_dot_product_attention(tokens(x), tokens(x), tokens(x)),
+        "attention": lambda x: functional.scaled_dot_product_attention(*[heads(x)] * 3),
         "attention with a mask": lambda x: functional.scaled_dot_product_attention(
-            tokens(x), tokens(x), tokens(x), torch.zeros(1, 1024, 1024, device=x.device)
+            *[heads(x)] * 3, torch.zeros(1, 4, 1024, 1024, device=x.device)
         ),
         "addition": lambda x: x + x,
     }
@@ -163,7 +175,10 @@ def probe(name: str) -> Any:
         def forward(self, x: Tensor) -> Tensor:
             if name in functions:
                 return functions[name](x)
-            found: Tensor = self.layer(tokens(x) if name in ("linear", "layer_norm") else x)
+            if name == "MultiheadAttention":
+                x = tokens(x)
+                return self.layer(x, x, x, need_weights=False)[0]
+            found: Tensor = self.layer(tokens(x) if name in ("linear", "layer_norm", "timm's Attention") else x)
             return found
 
     return Probe().eval()

@@ -85,6 +85,7 @@ class Formula(Op, name="formula"):
     def workspace(
         self, ins: tuple[Any, ...], outs: tuple[TensorType, ...], strides: tuple[Strides, ...]
     ) -> tuple[TensorType, ...]:
+        """Results of inner operations, held to be as large as the last; operands stay until the end."""
         return (outs[0],) * max(0, _alive(self.expr) - 1)
 
     def densities(

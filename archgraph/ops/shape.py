@@ -320,7 +320,7 @@ class Windows(Op, name="windows"):
         return TensorType(x.dtype, shape, tuple(item for item in x.layout if item[0] != axis))
 
     def aliases(self, x: TensorType, strides: Strides) -> Strides | None:
-        return strides.windows(axis_of(x, self.dim))
+        return strides.windows(axis_of(x, self.dim), self.step == 1)
 
     def lower(self, b: Emitter, x: Any) -> Any:
         return b.method("unfold", x, self.dim, b.size(self.size), b.size(self.step))

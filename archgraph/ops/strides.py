@@ -75,9 +75,9 @@ class Strides(NamedTuple):
         kept = [pair for pair in self.follows if pair[1] != runs[0] and (every or pair[0] != runs[-1])]
         return self._replace(follows=tuple(kept))
 
-    def windows(self, axis: int) -> Strides:
-        """Windows that slide along an axis; their elements are a new last one."""
-        cut = self.part(axis, every=False)
+    def windows(self, axis: int, every: bool) -> Strides:
+        """Windows that slide along an axis, by one element or more; their elements are a new last one."""
+        cut = self.part(axis, every)
         old = self.axes[axis]
         inside = dict(self.follows).get(old[-1]) if old else None
         if not old:

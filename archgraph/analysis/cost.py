@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from archgraph.analysis.memory import peak
+from archgraph.analysis.memory import peak, storages
 from archgraph.ir.dim import Num, prod
 from archgraph.ir.graph import Graph, Node
 from archgraph.ir.types import DTYPE_BYTES
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 class Memory(NamedTuple):
-    """Bytes: ``peak`` of live intermediate values in evaluation, without the inputs; ``saved`` all values that a
-    backward pass may need; ``weights`` parameters and buffers."""
+    """Bytes: ``peak`` of live intermediate values in evaluation, without the inputs; ``saved`` all values made, an
+    upper bound of what a backward pass needs; ``weights`` parameters and buffers."""
 
     peak: Num = 0
     saved: Num = 0
@@ -207,8 +207,9 @@ def node_totals(graph: Graph, index: int) -> Totals:
         cost = FREE
     else:
         cost = op_cost(op, ins, node.types)
-        if not op.view:
-            for t in node.types:
+        root = storages(graph).root
+        for out, t in enumerate(node.types):
+            if (index, out) not in root:
                 saved += t.bytes
     return Totals(params, buffers, cost.macs, cost.elementwise, frozen, lambda: Memory(0, saved, weight_bytes))
 

@@ -17,7 +17,7 @@ from archgraph.lower.fx import build
 from archgraph.ops.strides import ELEMENT, Strides, contiguous
 from archgraph.spec.load import loads
 from tests.counter import inputs_on
-from tests.held import allocated, held
+from tests.held import allocated, held, kept
 from tests.zoo import spec_ids
 
 #: Spec, variant and input size. Most are right to the byte; what may be off are copies by padding on one side alone
@@ -88,6 +88,18 @@ def test_kernels_may_take_more_for_themselves(name: str) -> None:
     assert allocated(model, inputs) > held(model, inputs)
 
 
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in HEAVY else ()) for n in PEAKS])
+def test_training_keeps_no_more_than_is_made(name: str) -> None:
+    """``saved`` is what a forward pass makes. Autograd keeps 57 to 100 % of it, beside weights and inputs.
+
+    The rest are results that no derivative reads: what a norm or an activation has replaced, and the terms of sums.
+    Above are the statistics of batch norms alone (half a per cent of MobileNet's at this size).
+    """
+    graph = typed(*PEAKS[name])
+    made, real = int(totals(graph).memory.saved), kept(*running(graph))
+    assert 0.57 * made <= real <= 1.005 * made, f"{made} made, {real} kept: {real / made:.4f}"
+
+
 HEAD = "archgraph: 1\nname: g\ninputs: {x: [2, 6, 8, 10], q: [2, 3, 20, 8]}\ngraph:\n"
 
 
@@ -131,7 +143,7 @@ def test_views_are_torchs(data: st.DataObject) -> None:
             x, said = x.permute(order), said.permuted(order)
         elif kind == "part" and x.shape[axis] > 4:
             step = data.draw(st.sampled_from([1, 2]))
-            x = x[(slice(None),) * axis + (slice(1, None, step),)]
+            x = x[(slice(None),) * axis + (slice(step, None, step),)]  # never all of it, which torch would notice
             said = said.part(axis, every=step == 1)
         elif kind == "ones":
             x, said = x.unsqueeze(axis), said.with_ones(axis)
@@ -139,9 +151,9 @@ def test_views_are_torchs(data: st.DataObject) -> None:
             x, said = x.unflatten(axis, (-1, 3 if x.shape[axis] in (6, 9) else 2)), said.split(axis, 2)
         elif kind == "select" and x.shape[axis] > 1:
             x, said = x.select(axis, 1), said.without(axis)
-        elif kind == "windows" and x.shape[axis] > 3:
+        elif kind == "windows" and x.shape[axis] > 4:
             step = data.draw(st.sampled_from([1, 2]))
-            x, said = x.unfold(axis, 2, step), said.windows(axis, step == 1)
+            x, said = x.unfold(axis, 3, step), said.windows(axis, step == 1)
         elif kind == "merge" and axis < x.dim() - 1:
             merged, told = x.flatten(axis, axis + 1), said.merged(axis, axis + 1)
             same = merged.untyped_storage().data_ptr() == x.untyped_storage().data_ptr()

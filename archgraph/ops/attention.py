@@ -111,8 +111,11 @@ class ScaledDotProductAttention(Op, name="scaled_dot_product_attention"):
     def workspace(
         self, ins: tuple[Any, ...], outs: tuple[TensorType, ...], strides: tuple[Strides, ...]
     ) -> tuple[TensorType, ...]:
-        """Kernels that never hold all scores ask for neighbours on the last axis; without, scores are made twice."""
-        if all(s.inner for s in strides[:3]):
+        """Kernels that never hold all scores ask for neighbours on the last axis; without, scores are made twice.
+
+        Ours for a short and a long sequence walks the long one.
+        """
+        if all(s.inner for s in strides[:3]) or self._few_and_many(*ins):
             return ()
         scores = outs[0].with_shape(*ins[0].shape[:-1], ins[1].shape[-2])
         return (scores, scores)

@@ -105,16 +105,7 @@ def _put(
         elif kind is not None:
             sizes.append(name)
         else:
-            near = did_you_mean(name, known)
-            raise SpecError(
-                Diagnostic(
-                    "symbol/unknown",
-                    None,
-                    f"`{name}` can't be a symbol of `{spec.name}`",
-                    expected=", ".join(known),
-                    hint=f"did you mean `{near}`?" if near else None,
-                )
-            )
+            raise unknown_name(spec, name, known)
     spec = with_sizes(Spec(spec.file, spec.variant, settings, spec.session), graph, at)
     shapes = default_sizes(spec, graph, at)
     if sizes:
@@ -122,6 +113,21 @@ def _put(
         spec = with_sizes(spec, graph, given)
         shapes = default_sizes(spec, graph, {**(at or {}), **given})
     return spec, shapes
+
+
+def unknown_name(spec: Spec, name: str, known: Iterable[str], what: str = "can't be a symbol") -> SpecError:
+    """A name that can't stand open."""
+    listed = list(known)
+    near = did_you_mean(name, listed)
+    return SpecError(
+        Diagnostic(
+            "symbol/unknown",
+            None,
+            f"`{name}` {what} of `{spec.name}`",
+            expected=", ".join(listed),
+            hint=f"did you mean `{near}`?" if near else None,
+        )
+    )
 
 
 def base_point(

@@ -44,6 +44,34 @@ def read_settings(texts: Sequence[str] | None) -> dict[str, str]:
     return found
 
 
+def read_names(text: str) -> dict[str, list[str] | list[int] | None]:
+    """The names of ``--symbolic dim,depth=1:24,pool=cls|mean`` with the values that some are given.
+
+    Raises
+    ------
+    SpecError
+        For a range that is none, or of more values than are tried.
+    """
+    from archgraph.report.enumerated import MAX_VALUES
+
+    found: dict[str, list[str] | list[int] | None] = {}
+    for part in text.split(","):
+        name, equals, values = (piece.strip() for piece in part.partition("="))
+        if not name:
+            continue
+        low, colon, high = values.partition(":")
+        if not equals:
+            found[name] = None
+        elif colon:
+            if not (low.isdecimal() and high.isdecimal()) or not 0 <= int(high) - int(low) < MAX_VALUES:
+                wanted = f"{name}=1:24, low to high, at most {MAX_VALUES} values"
+                fail("symbolic/range", f"`{part.strip()}` is no range", expected=wanted)
+            found[name] = list(range(int(low), int(high) + 1))
+        else:
+            found[name] = [value.strip() for value in values.split("|")]
+    return found
+
+
 def split_variant(text: str) -> tuple[str, str | None]:
     """Name and variant of ``vit:base``; a path that has a colon itself stays whole."""
     import os

@@ -25,7 +25,9 @@ def report(
     symbolic: Annotated[
         str | None,
         typer.Option(
-            "--symbolic", metavar="NAMES", help="Closed forms in these: `dim,depth,H`; sizes, numbers, flags."
+            "--symbolic",
+            metavar="NAMES",
+            help="Closed forms in these: `dim,depth,H`; sizes, numbers, flags. `depth=1:24,pool=cls|mean` list values.",
         ),
     ] = None,
     device: Annotated[
@@ -72,7 +74,7 @@ def report(
     Example:  archgraph report vit:small resnet:resnet50 --html page.html
     """
     from archgraph.cli.console import console, fail, print_json
-    from archgraph.cli.loading import open_specs, read_at, read_range, use_plugins
+    from archgraph.cli.loading import open_specs, read_at, read_names, read_range, use_plugins
     from archgraph.report.report import report as report_on
     from archgraph.spec.load import load
 
@@ -109,7 +111,7 @@ def report(
             raise typer.BadParameter("closed forms have no --csv")
         if device is not None:
             raise typer.BadParameter("closed forms have no --device")
-        names = [name.strip() for name in symbolic.split(",") if name.strip()]
+        names = read_names(symbolic)
         forms = [f for s in opened for f in closed_forms(s, names, graph, read_at(at, s, graph), depth)]
         if json:
             print_json([f.to_dict() for f in forms] if len(forms) > 1 else forms[0].to_dict())

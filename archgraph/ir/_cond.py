@@ -202,6 +202,15 @@ def _grouped(kind: Literal["and", "or"], parts: Iterable[bool | Cond]) -> bool |
 #: Who answers for undecided conditions: None lets them raise; else each is decided as one of several cases.
 decider: ContextVar[Callable[[Cond], bool] | None] = ContextVar("decider", default=None)
 
+
+def holds(cond: bool | Cond) -> bool:
+    """Whether a condition is true: for all sizes, or in the case that is being studied."""
+    try:
+        return bool(cond)
+    except SymbolicTruth:  # undecided, or about a symbol that cases do not know
+        return False
+
+
 _SIGNS: dict[Relation, str] = {"eq": "==", "ne": "!=", "lt": "<", "le": "<="}
 
 

@@ -165,6 +165,10 @@ def _unnest(rest: Num, b: Num) -> tuple[Num, Num] | None:
     return x + m * (rest - make({mono: 1})), m * b
 
 
+#: Arguments of an extremum beyond which they are not compared with one another.
+_MANY = 48
+
+
 def extremum(kind: Literal["min", "max"], xs: Iterable[Num]) -> Num:
     """The least or greatest of ``xs``: flattened, without what bounds prove redundant.  Raises ValueError if empty."""
     origin: dict[Num, int] = {}  # which of xs an argument came with: those of one extremum are irredundant already
@@ -173,8 +177,12 @@ def extremum(kind: Literal["min", "max"], xs: Iterable[Num]) -> Num:
             origin.setdefault(y, i)
     if not origin:
         raise ValueError(f"{kind}() of no values")
-    kept: list[Num] = []
-    for x, i in origin.items():
+    whole = [x for x in origin if isinstance(x, int)]
+    if len(whole) > 1:
+        best = max(whole) if kind == "max" else min(whole)
+        origin = {x: i for x, i in origin.items() if x == best or not isinstance(x, int)}
+    kept: list[Num] = list(origin) if len(origin) > _MANY else []
+    for x, i in () if kept else origin.items():
         if any(origin[y] != i and _leaves(kind, y, x) for y in kept):
             continue
         kept = [y for y in kept if origin[y] == i or not _leaves(kind, x, y)]

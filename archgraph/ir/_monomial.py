@@ -24,6 +24,8 @@ T = TypeVar("T")
 _SYMBOL = re.compile(r"[^\W\d]\w*(\.\w+)*")
 _CACHE_LIMIT = 1 << 14
 _MAX_NAME = 10_000
+#: The peak of a network's memory is the greatest of hundreds of forms; nothing is made of it in its turn.
+_MAX_EXTREMUM = 500_000
 _MAX_DEGREE = 1_000
 
 
@@ -119,8 +121,9 @@ def compound_atom(kind: Kind, args: tuple[Num, ...]) -> Atom:
         return found
     atom = Atom()
     atom.kind, atom.args, atom.name = kind, args, atom_text(kind, args)
-    if len(atom.name) > _MAX_NAME:
-        raise TooLarge(f"a symbolic expression is longer than {_MAX_NAME} characters: {atom.name[:60]}...")
+    longest = _MAX_EXTREMUM if kind in ("min", "max") else _MAX_NAME
+    if len(atom.name) > longest:
+        raise TooLarge(f"a symbolic expression is longer than {longest} characters: {atom.name[:60]}...")
     atom.free = frozenset().union(*(arg.free for arg in args if not isinstance(arg, int)))
     return _ATOMS.add(key, atom)
 

@@ -14,7 +14,21 @@ from types import MappingProxyType
 
 from archgraph.ir._algebra import Dim, Num, make, sym, terms_of
 from archgraph.ir._bounds import is_nonnegative, is_positive, lower_bound, upper_bound
-from archgraph.ir._cond import Cond, Group, Relation, SymbolicTruth, all_of, any_of, decider, divides, eq, le, lt, ne
+from archgraph.ir._cond import (
+    Cond,
+    Group,
+    Relation,
+    SymbolicTruth,
+    all_of,
+    any_of,
+    decider,
+    divides,
+    eq,
+    holds,
+    le,
+    lt,
+    ne,
+)
 from archgraph.ir._degree import UnknownDegree, degree, rounded
 from archgraph.ir._division import ceil_log2, extremum
 from archgraph.ir._facts import Facts
@@ -46,6 +60,7 @@ __all__ = [
     "dmin",
     "eq",
     "evaluate",
+    "holds",
     "is_nonnegative",
     "le",
     "lower_bound",

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from archgraph.ir.diagnostics import Diagnostic, SpecError, did_you_mean
-from archgraph.ir.dim import Num
+from archgraph.ir.dim import Num, eq, holds
 from archgraph.ir.graph import Graph
 from archgraph.ops.base import OpError
 from archgraph.ops.verify import VerifyError, verify
@@ -332,7 +332,7 @@ def apply_rule(
     assert first is not None
     count = sum((p.times for p in places), start=0)
     wanted = expect is None and not places
-    if wanted or (expect is not None and count != expect):
+    if wanted or (expect is not None and not holds(eq(count, expect))):
         raise SpecError(_missed(first, graph, expect, count, span))
     return Step(rule, graph, now, tuple(places), tuple(warnings), tuple(rounds))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from archgraph.ir.dim import Num
+from archgraph.ir.dim import Cond, Num, holds
 from archgraph.ir.graph import Graph, Node, ValueRef, late_of
 from archgraph.ir.paths import turn_of
 from archgraph.ir.real import Late
@@ -143,7 +143,8 @@ class Engine:
             elif isinstance(node.count, int) and not node.weights and (self.by_path or self.matcher.wants(node)):
                 yield k, 0, (node.name,), self.loop(graph, k), True
             else:
-                yield k, 0, (node.name, "*"), node.callee, False
+                # a piece of a chain is a run of its turns, whose number is open
+                yield k, 0, ("*",) if "piece" in node.flags else (node.name, "*"), node.callee, False
 
     def loop(self, graph: Graph, k: int) -> Graph:
         """A chain as a graph with a node for every turn."""
@@ -198,7 +199,8 @@ class Engine:
             return None
         if self.where.condition is not None:
             try:
-                if self.where.condition({**self.surroundings, **self._plain(), **found}) is not True:
+                chosen = self.where.condition({**self.surroundings, **self._plain(), **found})
+                if not (isinstance(chosen, (bool, Cond)) and holds(chosen)):
                     self.outside += 1
                     return None
             except FAULTS as error:
@@ -353,7 +355,7 @@ class Engine:
             if node.op is not None and isinstance(node.op, Regional):
                 segments = (node.name, *type(node.op).segments[region])
             elif not is_loop and node.count != 1:
-                segments = (node.name, "*")
+                segments = ("*",) if "piece" in node.flags else (node.name, "*")
             callee = self.loop(graph, k) if is_loop else node.callees[region]
             times = count if is_loop else count * node.count
             yield from self._places(callee, inner, (*path, *segments), times)

@@ -8,7 +8,7 @@ from typing import Any
 
 from archgraph.ir.canon import canonical_hash
 from archgraph.ir.diagnostics import SpecError
-from archgraph.ir.dim import Dim, eq
+from archgraph.ir.dim import Dim, Num, eq, holds
 from archgraph.ir.graph import Graph, Node
 from archgraph.ir.real import Late, Real
 from archgraph.ops.base import AttributeValueError, get_op
@@ -18,7 +18,7 @@ from archgraph.spec.model import Block, OpRef, SpecFile
 from archgraph.spec.params import recorded
 from archgraph.spec.values import freeze
 
-__all__ = ["arguments", "canonical", "restored", "same_block", "same_value"]
+__all__ = ["arguments", "canonical", "restored", "same_block", "same_shape", "same_value"]
 
 
 def canonical(node: Node) -> tuple[Any, tuple[int, ...] | None]:
@@ -103,8 +103,13 @@ def _computes_the_same(block: Block, graph: Graph, session: Session) -> bool:
         session.faults = saved
 
 
+def same_shape(a: tuple[Num, ...], b: tuple[Num, ...]) -> bool:
+    """Whether two shapes are equal, for all sizes or in the case that is being studied."""
+    return a == b or (len(a) == len(b) and all(holds(eq(x, y)) for x, y in zip(a, b, strict=True)))
+
+
 def same_value(a: Any, b: Any) -> bool:
-    """Whether two values of an attribute are equal; undecided sizes are not."""
+    """Whether two values of an attribute are equal; sizes that are undecided are not, unless in the case studied."""
     if isinstance(a, bool) or isinstance(b, bool):
         return a is b
     if isinstance(a, (tuple, list)) and isinstance(b, (tuple, list)):
@@ -112,7 +117,7 @@ def same_value(a: Any, b: Any) -> bool:
     if isinstance(a, OpRef) or isinstance(b, OpRef):
         return same_value(recorded(a), recorded(b)) if recorded(a) is not a or recorded(b) is not b else a is b
     if isinstance(a, (int, Dim)) and isinstance(b, (int, Dim)):
-        return eq(a, b) is True
+        return holds(eq(a, b))
     if isinstance(a, (Real,)) or isinstance(b, (Real,)):
         return a is b or str(a) == str(b)
     return bool(freeze(a) == freeze(b) or (isinstance(a, (int, float)) and isinstance(b, (int, float)) and a == b))

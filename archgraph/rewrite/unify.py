@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from archgraph.ir.dim import Dim, eq, solve_linear, substitute, sym
+from archgraph.ir.dim import Dim, eq, holds, solve_linear, substitute, sym
 from archgraph.ir.graph import Graph, Node
 from archgraph.ir.types import TensorType
 from archgraph.ops.base import AttributeValueError
@@ -134,7 +134,7 @@ class Unifier:
         if solved is None:
             return None
         found, cond = solved
-        if cond is not True:
+        if not holds(cond):
             return f"which is not of the form {want.text}"
         env[unknown[0]] = found
         return True
@@ -147,13 +147,13 @@ class Unifier:
         wanted = substitute(want.value, {s: env[n] for s, n in names.items() if n in env})
         unknown = [s for s, n in names.items() if n not in env]
         if not unknown:
-            return True if eq(wanted, value) is True else f"wanted {want.text} = {wanted}"
+            return True if holds(eq(wanted, value)) else f"wanted {want.text} = {wanted}"
         if len(unknown) > 1:
             return None
         solved = solve_linear(wanted, unknown[0], value)
         if solved is None:
             return None
-        if solved[1] is not True:
+        if not holds(solved[1]):
             return f"which is not of the form {want.text}"
         env[names[unknown[0]]] = solved[0]
         return True

@@ -11,6 +11,7 @@ from archgraph.ir.types import TensorType
 from archgraph.ops.base import Weight
 from archgraph.ops.binding import own_weights
 from archgraph.ops.higher import Regional
+from archgraph.rewrite.same import same_shape
 from archgraph.spec.frame import Frame, Session
 from archgraph.spec.plan_region import read_inputs
 from archgraph.spec.values import Record, Ref
@@ -130,14 +131,14 @@ def moves_of(
             if target in computed:
                 part, output, paths = computed[target]
                 t = part.output_types[output]
-                if t.shape != w.shape:
+                if not same_shape(t.shape, w.shape):
                     raise WeightFault(f"`{path}` is {list(w.shape)}; `{target}` gives {t}", rule_key)
                 sources[path] = Source("computed", tuple(_host(p, hosts) for p in paths), part, output)
                 continue
             before = old.get(origin)
             if before is None:
                 raise WeightFault(f"nothing becomes `{path}`: there is no `{origin}`", rule_key)
-            if before.shape != w.shape:
+            if not same_shape(before.shape, w.shape):
                 raise WeightFault(f"`{path}` is {list(w.shape)}, `{origin}` {list(before.shape)}", rule_key)
             used.add(origin)
             sources[path] = Source("carried", (_host(origin, hosts),))

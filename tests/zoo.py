@@ -47,6 +47,8 @@ def configurations(path: Path, lengths: Mapping[str, Mapping[str, Any]] | None =
             yield Configuration(f"{variant or 'defaults'}: {graph}", spec.graph(graph, sizes))
     faults = Collector()
     for k, claim in enumerate(claims_of(file, faults)):
+        if claim.text:  # over several configurations, of other files too
+            continue
         spec = Spec(file, claim.variant, variant_settings(file, claim.variant), session)
         spec = with_params(spec, claim.settings)
         graph = claim.graph or spec.block().name

@@ -214,9 +214,13 @@ class Recorder:
         after = len(f.nodes)
         values = sum(len(node.types) for node in f.nodes) + len(f.inputs)
         mine = [n for n, _ in names if n not in self.first]
+        null = [n for n, shot in names if shot is None and n in self.first]  # a param, which may be one another time
 
         def step(f: Frame, types: list[TensorType]) -> None:
             env = f.env
+            for n in null:
+                if env.get(n) is not None:
+                    raise Left
             for n in mine:  # inputs of graphs inside are numbered in the order of binding
                 env.pop(n, None)
             for n, shot in names:

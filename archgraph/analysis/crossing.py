@@ -7,7 +7,7 @@ integers on both sides.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from itertools import pairwise
 from math import lcm
@@ -17,6 +17,8 @@ from archgraph.ir.dim import Atom, Num, evaluate, monomial_dim, substitute, sym,
 
 #: Remainders that are solved for; beyond it nothing is said.
 MAX_MODULUS: Final = 4096
+#: Changes of sign that are listed where it goes to and fro with the remainder.
+MAX_CHANGES: Final = 4096
 
 
 class Unsolvable(ValueError):
@@ -66,6 +68,7 @@ def crossings(difference: Num, name: str, low: int, high: int) -> tuple[list[Cro
     for mark in marks:
         places.update(range(max(low, mark - modulus), min(high, mark + modulus) + 1))
     places.update(range(low, min(high, low + 2 * modulus) + 1))
+    places.update(_alternating(value, sorted(places), modulus, high))
     found: list[Crossing] = []
     for n in sorted(places):
         if n == low:
@@ -74,6 +77,27 @@ def crossings(difference: Num, name: str, low: int, high: int) -> tuple[list[Cro
         if before != after:
             found.append(Crossing(n, before, after))
     return found, modulus
+
+
+def _alternating(value: Callable[[int], int], places: list[int], modulus: int, high: int) -> Iterator[int]:
+    """Places between those looked at where the sign changes from class to class: there it does so in every period.
+
+    Raises
+    ------
+    Unsolvable
+        If these are too many to list.
+    """
+    count = 0
+    for here, there in pairwise([*places, high + 1]):
+        if there - here <= modulus:
+            continue
+        signs = [_sign(value(n)) for n in range(here, here + modulus + 1)]
+        changes = [k for k in range(1, modulus + 1) if signs[k] != signs[k - 1]]
+        for start in range(here, there, modulus) if changes else ():
+            count += len(changes)
+            if count > MAX_CHANGES:
+                raise Unsolvable("the sign hangs on the remainder, and changes in every period")
+            yield from (n for k in changes if (n := start + k) < there)
 
 
 def _sign(x: int) -> int:

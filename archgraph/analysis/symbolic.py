@@ -12,12 +12,16 @@ from archgraph.ir.graph import Graph
 from archgraph.ir.types import TensorType
 from archgraph.spec.load import Spec
 
+#: What the symbol of a share counts: 25 of a keep rate of 0.25.
+PERCENT: Final = 100
+
 #: Names of axes by position, for inputs whose patterns have other names there: maps and sequences.
 _AXES: Final = {4: ("B", "C", "H", "W"), 3: ("B", "N", "C")}
 
 
 def open_names(spec: Spec, graph: str | None = None) -> dict[str, str]:
-    """Names that may stand open, and what each is: ``number``, ``list``, ``entry`` (of a list), ``size`` or ``axis``.
+    """Names that may stand open, and what each is: ``number``, ``list``, ``entry`` (of a list), ``size`` or ``axis``;
+    ``share``, ``shares`` and ``share entry`` are numbers from 0 to 1 (keep rates, densities), symbols of them per cent.
 
     An axis is a size of an input by its place (``H`` of a map) where the pattern has another name there.
     """
@@ -29,6 +33,12 @@ def open_names(spec: Spec, graph: str | None = None) -> dict[str, str]:
             found[name] = "list"
             for k in range(len(value)):
                 found[f"{name}.{k}"] = "entry"
+        elif _is_share(value):
+            found[name] = "share"
+        elif isinstance(value, (tuple, list)) and value and all(map(_is_share, value)):
+            found[name] = "shares"
+            for k in range(len(value)):
+                found[f"{name}.{k}"] = "share entry"
     inputs = spec.block(graph).inputs.values()
     for i in inputs:
         for axis in i.pattern.axes:
@@ -54,8 +64,9 @@ def open_graph(
     spec : Spec
     names : iterable of str
         Integer hyperparameters; lists of integers, whose entries become the symbols ``depths.0``, ``depths.1`` …;
-        single entries; sizes in the patterns of the inputs; ``B``, ``C``, ``H``, ``W`` (maps) and ``N`` (sequences);
-        symbols that ``at`` has, which may stand in several places: ``1x3xSxS``.
+        single entries; shares from 0 to 1, alone or in lists, whose symbols are per cent; sizes in the patterns of the
+        inputs; ``B``, ``C``, ``H``, ``W`` (maps) and ``N`` (sequences); symbols that ``at`` has, which may stand in
+        several places: ``1x3xSxS``.
         A mapping gives them expressions in place of symbols of their own: ``{"H": sym("t"), "W": 2 * sym("t")}``.
     graph : str, optional
         Which graph, where there are several.
@@ -97,10 +108,14 @@ def _put(
             settings[name] = value(name)
         elif kind == "list":
             settings[name] = tuple([value(f"{name}.{k}") for k in range(len(values[name]))])
-        elif kind == "entry":
+        elif kind == "share":
+            settings[name] = _share(value(name))
+        elif kind == "shares":
+            settings[name] = tuple([_share(value(f"{name}.{k}")) for k in range(len(values[name]))])
+        elif kind in ("entry", "share entry"):
             whole, _, k = name.rpartition(".")
             entries = list(settings[whole] if settings.get(whole) is not None else values[whole])
-            entries[int(k)] = value(name)
+            entries[int(k)] = value(name) if kind == "entry" else _share(value(name))
             settings[whole] = tuple(entries)
         elif kind is not None:
             sizes.append(name)
@@ -160,6 +175,13 @@ def base_point(
         elif kind == "entry":
             whole, _, k = name.rpartition(".")
             found[name] = values[whole][int(k)]
+        elif kind == "share":
+            found[name] = round(PERCENT * values[name])
+        elif kind == "shares":
+            found.update((f"{name}.{k}", round(PERCENT * v)) for k, v in enumerate(values[name]))
+        elif kind == "share entry":
+            whole, _, k = name.rpartition(".")
+            found[name] = round(PERCENT * values[whole][int(k)])
         else:
             found[name] = sizes.get(name, 1)
     return {name: max(value, 1) for name, value in found.items()}
@@ -183,6 +205,14 @@ def _replaced(shape: Any, values: Mapping[str, Num]) -> Any:
     if isinstance(shape, (tuple, list)):
         return tuple([_replaced(size, values) for size in shape])
     return substitute(shape, values)
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, float) and 0.0 <= value <= 1.0
+
+
+def _share(percent: Any) -> Any:
+    return percent / PERCENT
 
 
 def _is_int(value: Any) -> bool:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 COSTS: Final = ("macs", "flops", "params", "buffers", "expected_macs", "activation_bytes", "saved_bytes")
 #: Costs on a device; their forms are ticks.
 TIMED: Final = ("roofline", "roofline_op_by_op")
+_SHOWN: Final = 12  # crossings of two curves that are printed each
 _SCANNED: Final = 1 << 17  # integers that are looked at one by one where a difference is not solved
 
 
@@ -226,7 +227,17 @@ class Comparison:
     def lines(self) -> list[str]:
         """Orders, crossings and conditions, a sentence each."""
         found = [f"{c.label}: {c.order(self.high)}, {c.law(self.high)}" for c in self.curves]
-        found += [str(x) for x in self.crossovers] or [f"no crossing from {self.low} to {self.high}"]
+        pairs: dict[tuple[str, str], list[Crossover]] = {}
+        for x in self.crossovers:
+            pairs.setdefault((x.first, x.second), []).append(x)
+        for (first, second), crossed in pairs.items():
+            found += map(str, crossed[: _SHOWN // 2] if len(crossed) > _SHOWN else crossed)
+            if len(crossed) > _SHOWN:
+                more = len(crossed) - _SHOWN
+                found.append(f"… {first} and {second} cross {more} more times, as floors step; the last are:")
+                found += map(str, crossed[-(_SHOWN // 2) :])
+        if not pairs:
+            found.append(f"no crossing from {self.low} to {self.high}")
         for c in self.curves:
             conds = c.why(self.high)
             if conds:

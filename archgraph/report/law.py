@@ -214,7 +214,7 @@ def _opened(
     """The names that stand open, with their expressions where they are not symbols of their own; and the symbol."""
     if isinstance(over, str):
         kind = open_names(spec, graph).get(over)
-        if kind == "list":
+        if kind in ("list", "shares"):
             raise SpecError(
                 Diagnostic("law/over", None, f"`{over}` is a list", hint=f"one entry (`{over}.0`), or {{{over}: n}}")
             )
@@ -223,7 +223,11 @@ def _opened(
     found: dict[str, Num] = {}
     for name, value in over.items():
         x = _expression(name, value)
-        for each in [f"{name}.{k}" for k in range(len(spec.params()[name]))] if known.get(name) == "list" else [name]:
+        for each in (
+            [f"{name}.{k}" for k in range(len(spec.params()[name]))]
+            if known.get(name) in ("list", "shares")
+            else [name]
+        ):
             found[each] = x
     free = sorted({s for x in found.values() for s in symbols(x)})
     if len(free) != 1:

@@ -15,6 +15,7 @@ from archgraph.analysis.sizes import with_params
 from archgraph.analysis.symbolic import base_point, close, open_names, unknown_name
 from archgraph.ir.diagnostics import Diagnostic, SpecError
 from archgraph.ir.dim import Num, pretty
+from archgraph.ir.real import Real
 from archgraph.report.enumerated import fitted, usual_values
 from archgraph.report.numbers import plain
 from archgraph.report.report import Report, report_of
@@ -24,12 +25,14 @@ from archgraph.spec.load import Spec
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
+#: Totals that every report has.
 TOTALS: Final = ("params", "macs", "flops", "activation_bytes", "saved_bytes")
 _SHOWN: Final = 12  # forms of a peak that people still read
 _EM_SPACE: Final = "\u2003"  # kept at the head of a cell by Markdown
 _LABELS: Final = {
     "params": "params",
     "macs": "MACs",
+    "expected_macs": "MACs where zeros are skipped",
     "flops": "FLOPs",
     "activation_bytes": "activation bytes at the peak of an evaluation",
     "saved_bytes": "activation bytes in all",
@@ -67,6 +70,11 @@ class ClosedForms:
         """One total: a closed form, or several of which the greatest counts."""
         return self.peak if name == "activation_bytes" else (getattr(self.report, name),)
 
+    @property
+    def totals(self) -> tuple[str, ...]:
+        """Names of the totals, with the expected MACs where they are fewer."""
+        return TOTALS if self.report.expected_macs == self.report.macs else (*TOTALS[:2], "expected_macs", *TOTALS[2:])
+
     def order(self, name: str) -> str:
         """The order of growth of one total."""
         return str(growth(self.forms(name)))
@@ -88,7 +96,7 @@ class ClosedForms:
             "case": [str(cond) for cond in self.case.assumed],
             "peak": [plain(x) for x in self.peak],
             "enumerated": dict(self.enumerated),
-            "orders": {name: self.order(name) for name in TOTALS},
+            "orders": {name: self.order(name) for name in self.totals},
         }
 
     def provisos(self) -> list[str]:
@@ -103,8 +111,15 @@ class ClosedForms:
         ]
 
     def tried(self) -> list[str]:
-        """What was enumerated because it can't be a symbol, and why."""
-        return [f"{name}: value by value, as {reason}" for name, reason in self.enumerated.items()]
+        """What the symbols of shares count, and what was enumerated because it can't be a symbol, and why."""
+        values = {name: self.report.settings.get(name.partition(".")[0]) for name in self.names}
+        shares = [
+            name
+            for name, v in values.items()
+            if any(isinstance(x, Real) for x in (v if isinstance(v, tuple) else (v,)))
+        ]
+        found = [f"{name} in per cent" for name in shares]
+        return found + [f"{name}: value by value, as {reason}" for name, reason in self.enumerated.items()]
 
     def blocks(self) -> Iterator[tuple[int, Row, str]]:
         """Every row that costs something, its depth, and the order of its MACs (of its params, where it has none)."""
@@ -115,7 +130,7 @@ class ClosedForms:
     def to_markdown(self) -> str:
         """Totals as a list, blocks as a table."""
         lines = [f"### {self.title}", ""]
-        lines += [f"- {_LABELS[name]}: {self._text(name)}, {self.order(name)}" for name in TOTALS]
+        lines += [f"- {_LABELS[name]}: {self._text(name)}, {self.order(name)}" for name in self.totals]
         lines += [f"- provided that {guard}" for guard in self.provisos()]
         lines += [f"- {text}" for text in self.tried()]
         if not self.report.rows:
@@ -142,7 +157,7 @@ class ClosedForms:
         totals.add_column(style="dim", max_width=24)
         totals.add_column(overflow="fold")
         totals.add_column(no_wrap=True)
-        for name in TOTALS:
+        for name in self.totals:
             totals.add_row(Text(_LABELS[name]), Text(self._text(name)), Text(self.order(name)))
         for guard in self.provisos():
             totals.add_row("provided that", Text(guard), "")

@@ -8,7 +8,7 @@ from typing import Any, Final
 from archgraph.ir.diagnostics import Span, did_you_mean
 from archgraph.ir.dim import Cond, Dim
 from archgraph.ir.graph import Graph, Node
-from archgraph.ir.real import Real, free
+from archgraph.ir.real import Real, free, ratio
 from archgraph.ir.real import late as late_value
 from archgraph.ops.base import OpError
 from archgraph.spec.block_inputs import Refused, bind_inputs
@@ -63,7 +63,8 @@ def call_block(
         value = args.get(param)
         if value is not None:
             if type(value) not in NUMBERS:
-                if isinstance(value, Real) and free(value):
+                # a share, ``keep / 100``, is as good as a number: sizes are made of it
+                if isinstance(value, Real) and free(value) and not _is_share(value):
                     late.append((param, value))
                     bound[param] = late_value(param)
                     key.append(_LATE)
@@ -190,6 +191,10 @@ def add_call(
     if type(value) is Record and len(value) == 1:
         return next(iter(value.values()))
     return value
+
+
+def _is_share(value: Real) -> bool:
+    return not value.late and ratio(value) is not None
 
 
 def elaborate_block(

@@ -42,6 +42,15 @@ def test_softmax_overtakes_linear_attention():
     assert found == [(65, -1, 1)]
 
 
+def test_a_sign_that_hangs_on_the_remainder_is_listed_throughout():
+    odd = N - 2 * ((N + 1) // 2)  # -1 at odd sizes, else 0
+    assert [tuple(c) for c in crossings(odd, "N", 1, 300)[0]] == scan(odd, 1, 300)
+    swapping = 3 * (N // 3) - 2 * (N // 2) + (N - 70) * (N - 200) * 0
+    assert [tuple(c) for c in crossings(swapping, "N", 5, 211)[0]] == scan(swapping, 5, 211)
+    with pytest.raises(Unsolvable, match="every period"):
+        crossings(odd, "N", 1, 1_000_000)
+
+
 def test_what_is_not_solved_is_said():
     with pytest.raises(Unsolvable, match="depends on M"):
         crossings(N - sym("M"), "N", 1, 9)

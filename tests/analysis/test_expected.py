@@ -123,3 +123,40 @@ outputs: {{z: z}}
 def test_nothing_sparse_costs_what_it_costs():
     graph = archgraph.load("vit").graph(at={"image": (1, 3, 224, 224)})
     assert expected(graph) == (totals(graph).macs, totals(graph).elementwise)
+
+
+LAYER = """\
+archgraph: 1
+name: layer
+uses: [sparsifiner]
+params: {keep_rate: 0.25}
+inputs: {x: [B, N, 384]}
+graph: {y: {op: sparse_attention, num_heads: 6, keep_rate: keep_rate}}
+outputs: {y: y}
+"""
+
+
+def test_sparsifiner_law_of_the_fact_sheet_with_the_keep_rate_as_a_symbol():
+    """One layer at 6 heads of width 64: projections, the predictor, and attention to ceil(keep·n) keys a row."""
+    graph, _ = open_graph(archgraph.loads(LAYER), ["N", "keep_rate"], at={"x": (1, 197, 384)})
+    n, keep = sym("N"), sym("keep_rate")
+    budget = (keep * n + 99) // 100
+    layer = law(n, 6, 64, 32, n // 6, budget, 8, 1) + 4 * n * 384**2
+    assert expected(graph).macs == layer
+    dense = totals(graph).macs
+    assert dense == 4 * n * 384**2 + law(n, 6, 64, 32, n // 6, n, n // 6, 1)
+    assert archgraph.law(archgraph.loads(LAYER), "expected_macs", "keep_rate", at={"x": (1, 197, 384)}).degree == 1
+
+
+def test_a_ratio_is_a_symbol_of_reports():
+    from archgraph.report.symbolic import closed_forms
+
+    spec = archgraph.load("sparsifiner")
+    found = archgraph.law(spec, "expected_macs", {"keep_rates": "keep"})
+    for keep in (5, 10, 25):
+        numbers = archgraph.report(spec.with_settings(keep_rates=(keep / 100,) * 12), depth=0)
+        assert found(keep) == numbers.expected_macs
+    (forms,) = closed_forms(spec, ["keep_rates.0", "dim"])
+    assert "expected_macs" in forms.totals
+    assert "keep_rates.0 in per cent" in forms.tried()
+    assert "where zeros are skipped" in forms.to_markdown()

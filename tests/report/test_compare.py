@@ -2,6 +2,7 @@
 
 import json
 import xml.etree.ElementTree as ElementTree
+from itertools import pairwise
 
 import pytest
 from typer.testing import CliRunner
@@ -63,6 +64,40 @@ def test_a_rewritten_spec_is_compared_in_all_its_structures():
     assert a.degree(512) == 4
     assert b.degree(512) == 2
     assert b.at(224) < a.at(224)
+
+
+def brute(a, b, low, high):
+    """Changes of sign from one valid size to the next, by looking at each."""
+    signs = [(n, (x > y) - (x < y)) for n in range(low, high + 1) if (x := a.at(n)) is not None and (y := b.at(n))]
+    return [(n, before, after) for (_, before), (n, after) in pairwise(signs) if before != after]
+
+
+# strides, windows and paddings; structures that hang on the size; variants; rules; other costs
+COMPARED = [
+    ("resnet:resnet50", "convnext", "H", (33, 400), "macs", {}),
+    ("vit", "vit+softmax_to_linear", "image_size", (16, 700), "macs", {}),
+    ("vit", "vit+softmax_to_window", "image_size", (112, 700), "macs", {"class_token": False, "pool": "mean"}),
+    ("vit:small", "biformer", "image_size", (56, 672), "macs", {}),
+    ("sparsifiner", "vit:small", "image_size", (64, 512), "expected_macs", {}),
+    ("vit:small", "swin", "image_size", (64, 240), "macs", {}),
+    ("pvt", "pvt_v2", "H", (32, 300), "macs", {}),
+    ("resnet", "hornet:tiny_7x7", "W", (32, 300), "activation_bytes", {}),
+    ("vit:tiny", "vit:small", "depth", (1, 60), "params", {}),
+    ("mobilenet_v2", "eca-net/mobilenet_v2", "H", (32, 200), "macs", {}),
+]
+
+
+@pytest.mark.parametrize(("one", "other", "name", "bounds", "cost", "settings"), COMPARED)
+def test_crossovers_are_those_of_every_valid_size(one, other, name, bounds, cost, settings):
+    drawn = []
+    for text in (one, other):
+        base, *rules = text.split("+")
+        spec, _, variant = base.partition(":")
+        drawn.append(curve(archgraph.load(spec, variant or None, **settings), name, cost, rules=rules))
+    found = compare(drawn, *bounds)
+    assert [(x.at, x.before, x.after) for x in found.crossovers] == brute(*drawn, *bounds)
+    assert len(found.lines()) < 30
+    assert json.dumps(found.to_dict())
 
 
 def test_pictures():

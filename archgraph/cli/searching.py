@@ -87,7 +87,8 @@ class Job:
 
         out = console()
         remote = _remote(on, self.study)
-        for note in prepare(self.study, self.folder, workers, resume=resume, changes=self.changes):
+        here = remote is None
+        for note in prepare(self.study, self.folder, workers, resume=resume, changes=self.changes, here=here):
             out.print(f"note: {note}")
         already = 0
         if resume:
@@ -125,7 +126,7 @@ def _remote(on: str | None, study: Study) -> str | None:
         fail("search/on", f"`--on {on}`", expected="ray or ray=ADDRESS")
     if importlib.util.find_spec("ray") is None:
         fail("search/package", "`--on ray` needs Ray", hint="pip install 'archgraph[cluster]'")
-    if not study.storage.startswith(("postgresql", "mysql", "grpc")):
+    if not study.storage.startswith(("postgresql", "mysql", "mariadb")):
         fail(
             "search/storage",
             f"workers on several machines need a database between them, and the storage is `{study.storage}`",

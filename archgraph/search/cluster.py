@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import socket
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ from archgraph.search.parts import open_study
 from archgraph.search.run import Stop, Tick
 from archgraph.search.storage import HEARTBEAT, close_storage, open_storage
 from archgraph.search.study_file import Study, read_study
-from archgraph.search.worker import Worker
+from archgraph.search.worker import Worker, is_lost
 
 if TYPE_CHECKING:
     import optuna
@@ -74,6 +75,7 @@ def run_ray(
     """
     import ray
 
+    _reach(address)
     if not ray.is_initialized():
         try:
             ray.init(
@@ -93,8 +95,13 @@ def run_ray(
         handle: Any = actor.remote(*arguments)
         handles[handle.step.remote(deadline)] = handle
 
+    def room() -> bool:
+        """Whether another trial may begin: what runs will be finished as a rule."""
+        return study.trials is None or _counted(watched) + len(handles) < study.trials
+
     for _ in range(workers):
-        start()
+        if room() or not handles:
+            start()
     deaths, seen = 0, _finished(watched)
     try:
         with stop.listening():
@@ -114,7 +121,7 @@ def run_ray(
                         if not stop.asked:
                             start()
                         continue
-                    if more and not stop.asked:
+                    if more and not stop.asked and room():
                         handles[handle.step.remote(deadline)] = handle
                     else:
                         ray.kill(handle)
@@ -126,8 +133,32 @@ def run_ray(
         close_storage(watched._storage)
 
 
+def _reach(address: str) -> None:
+    """Refuse an address where nobody listens: Ray itself would try for minutes.
+
+    Raises
+    ------
+    SpecError
+        If no connection is made in five seconds.
+    """
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal():
+        return  # `auto`, `local`, or nothing: Ray knows
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except (OSError, OverflowError) as error:
+        message = f"no Ray cluster at {address}: {error}"
+        hint = "`ray start --head --port=6379` starts one; the address is that of its head"
+        raise SpecError(Diagnostic("search/ray", None, message, hint=hint)) from error
+
+
 def _finished(watched: optuna.Study) -> int:
     return sum(t.state.is_finished() for t in watched.get_trials(deepcopy=False))
+
+
+def _counted(watched: optuna.Study) -> int:
+    """Finished trials, without those that ended with their worker."""
+    return sum(t.state.is_finished() and not is_lost(t) for t in watched.get_trials(deepcopy=False))
 
 
 def _waits(study: Study, watched: optuna.Study, deadline: float | None) -> bool:

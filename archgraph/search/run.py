@@ -60,15 +60,26 @@ class Stop:
                 signal.signal(s, old)
 
 
-def prepare(study: Study, folder: Path, workers: int, *, resume: bool, changes: dict[str, Any]) -> list[str]:
+def prepare(
+    study: Study, folder: Path, workers: int, *, resume: bool, changes: dict[str, Any], here: bool = True
+) -> list[str]:
     """Make or mend what workers need; returns what the user should know.
+
+    Parameters
+    ----------
+    here : bool
+        Whether the workers will run on this machine, whose devices they then use.
 
     Raises
     ------
     SpecError
-        If the storage can't work so, the folder is taken, or nothing is feasible.
+        If the storage can't work so, the folder is taken, a device is missing, or nothing is feasible.
     """
     check_workers(study.storage, workers)
+    if here and (study.trained or "latency" in study.metrics):
+        from archgraph.search.objectives.devices import check_devices
+
+        check_devices(study)
     notes: list[str] = []
     if resume:
         if study.storage == "journal":
@@ -175,8 +186,18 @@ def run_processes(study: Study, folder: Path, workers: int, plugins: Sequence[st
     log = open(folder / "workers.log", "ab")  # noqa: SIM115  closed below, after the workers
     watched = open_study(study, open_storage(study.storage, folder), None, create=False)
 
+    gpus = _gpus(study, workers)
+    slots: dict[subprocess.Popen[bytes], int] = {}
+
     def start() -> subprocess.Popen[bytes]:
-        return subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
+        slot = min(set(range(workers)) - set(slots.values()))
+        own = gpus[slot]
+        environment = None if own is None else {**os.environ, "CUDA_VISIBLE_DEVICES": own}
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True, env=environment
+        )
+        slots[process] = slot
+        return process
 
     def finished() -> int:
         return sum(t.state.is_finished() for t in watched.get_trials(deepcopy=False))
@@ -197,6 +218,7 @@ def run_processes(study: Study, folder: Path, workers: int, plugins: Sequence[st
                     if code is None:
                         continue
                     alive.remove(process)
+                    del slots[process]
                     if code == 0 or stop.asked:
                         continue
                     now = finished()
@@ -212,6 +234,19 @@ def run_processes(study: Study, folder: Path, workers: int, plugins: Sequence[st
         for process in alive:
             process.wait()
         log.close()
+
+
+def _gpus(study: Study, workers: int) -> list[str | None]:
+    """Which GPUs each worker sees; None for all of them."""
+    if not study.trained or study.train["accelerator"] not in ("cuda", "auto"):
+        return [None] * workers
+    import torch
+
+    from archgraph.search.objectives.devices import shares
+
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    visible = given.split(",") if given else [str(k) for k in range(torch.cuda.device_count())]
+    return shares(workers, study.train["devices"], visible)
 
 
 def _unfinished(study: Study, watched: optuna.Study) -> bool:

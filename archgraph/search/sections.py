@@ -177,7 +177,13 @@ TRAIN: Final = Section(
             "Fabric's precision.",
             choices=("32-true", "16-mixed", "bf16-mixed", "bf16-true", "64-true"),
         ),
-        Field("accelerator", "text", "cpu", "Fabric's accelerator.", choices=("cpu", "cuda", "mps", "auto")),
+        Field(
+            "accelerator",
+            "text",
+            "cpu",
+            "Where: `auto` takes the first of cuda, mps, cpu.",
+            choices=("cpu", "cuda", "mps", "auto"),
+        ),
         Field("devices", "int", 1, "Devices of one trial.", low=1),
         Field("strategy", "text", "auto", "Fabric's strategy, such as ddp."),
         Field("threads", "int", 1, "Threads of one worker on the CPU.", low=1),
@@ -198,7 +204,7 @@ LATENCY: Final = Section(
         Field("batch_size", "int", 1, "Samples of a call.", low=1),
         Field("warmup", "int", 5, "Calls before measuring.", low=0),
         Field("repeats", "int", 20, "Calls of which the median counts.", low=1),
-        Field("device", "text", "cpu", "Where it is measured."),
+        Field("device", "text", "cpu", "Where it is measured: cpu, cuda, cuda:1, mps or auto."),
         Field("threads", "int", 1, "Threads on the CPU.", low=1),
     ),
 )

@@ -27,7 +27,7 @@ from archgraph.search.sampler import trial_seed
 from archgraph.search.storage import HEARTBEAT, open_storage, together
 from archgraph.search.study_file import Study
 
-__all__ = ["RECORD", "Worker", "record_of", "versions"]
+__all__ = ["RECORD", "Worker", "is_lost", "record_of", "versions"]
 
 RECORD: Final = "record"
 _LOST: Final = "lost"
@@ -131,7 +131,7 @@ class Worker:
         """The trials from the first that is not finished on; those before are counted once and for all."""
         trials = self.optuna.get_trials(deepcopy=False)
         while self._settled < len(trials) and trials[self._settled].state.is_finished():
-            self._counted += not _is_lost(trials[self._settled])
+            self._counted += not is_lost(trials[self._settled])
             self._settled += 1
         return trials[self._settled :]
 
@@ -151,7 +151,7 @@ class Worker:
         """The next trial, if the study is not full."""
         rest = self._unsettled()
         waiting = sum(t.state == TrialState.WAITING for t in rest)
-        counted = self._counted + sum(t.state != TrialState.WAITING and not _is_lost(t) for t in rest)
+        counted = self._counted + sum(t.state != TrialState.WAITING and not is_lost(t) for t in rest)
         if self.trials is not None and counted >= self.trials and not waiting:
             return None
         with warnings.catch_warnings():
@@ -281,7 +281,7 @@ def _first_number(trial: Trial) -> int:
     return int(number)
 
 
-def _is_lost(trial: FrozenTrial) -> bool:
+def is_lost(trial: FrozenTrial) -> bool:
     """Whether a trial ended with its worker, and another repeats it."""
     return trial.state == TrialState.FAIL and RECORD not in trial.user_attrs
 

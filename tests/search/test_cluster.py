@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from archgraph.search.run import Stop, prepare
 from archgraph.search.storage import close_storage, open_storage
 from archgraph.search.study_file import load_study
 from archgraph.search.worker import record_of
+from tests.cli.running import run_alone
 from tests.search.studies import STUDY, write
 from tests.search.test_running import PLUGIN
 from tests.shared_files import CHECKOUT
@@ -51,6 +53,22 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     yield found
     ray.shutdown()
     found.shutdown()
+
+
+def test_the_command_line_runs_on_ray(tmp_path: Path, database: str) -> None:
+    """`--on ray` starts a node on this machine; `--on ray=ADDRESS` refuses a cluster that is not there."""
+    text = STUDY.replace("{macs: minimize, params: maximize}", "{macs: minimize, quick: maximize}")
+    command = ["search", "run", write(tmp_path, text), "--out", tmp_path / "out", "--storage", database, "-p", PLUGIN]
+    found = run_alone(*command, "--on", "ray", "--workers", "2", "--cpus-per-trial", "0.5", "--trials", "6")
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert found.stdout.count("complete  ") == 6, found.stdout
+    status = json.loads(run_alone("search", "status", tmp_path / "out", "-p", PLUGIN, "--json").stdout)
+    assert (status["complete"], status["running"], status["trials"]) == (6, 0, 6)
+    assert status["front"] == len(list((tmp_path / "out" / "front").glob("*.yaml"))) > 0
+    away = run_alone("search", "resume", tmp_path / "out", "-p", PLUGIN, "-n", "7", "--on", "ray=127.0.0.1:1")
+    assert away.returncode == 1
+    assert "no Ray cluster at 127.0.0.1:1" in away.stderr
+    assert "Traceback" not in away.stderr
 
 
 def test_a_killed_node_loses_no_finished_trial(tmp_path: Path, database: str, cluster: Any) -> None:

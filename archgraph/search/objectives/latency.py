@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from archgraph.search.objectives.devices import device as device_of
+
 __all__ = ["latency"]
 
 
@@ -24,7 +26,7 @@ def latency(model: nn.Module, inputs: Mapping[str, Any], settings: Mapping[str, 
     settings : mapping
         ``warmup``, ``repeats``, ``device``, ``threads``.
     """
-    device = torch.device(settings["device"])
+    device = device_of(settings["device"])
     before = torch.get_num_threads()
     if device.type == "cpu":
         torch.set_num_threads(settings["threads"])

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from archgraph.search.data import Dataset
 from archgraph.search.data.base import IGNORED, fault
+from archgraph.search.objectives.devices import accelerator
 from archgraph.search.objectives.failures import Diverged
 
 if TYPE_CHECKING:
@@ -142,12 +143,13 @@ def _fabric(settings: Mapping[str, Any]) -> Fabric:
         from lightning_fabric import Fabric
     except ImportError:
         raise fault("train/package", "training needs Lightning's Fabric", "pip install 'archgraph[search]'") from None
-    if settings["accelerator"] == "cpu":
+    kind = accelerator(settings["accelerator"], settings["devices"])
+    if kind == "cpu":
         torch.set_num_threads(settings["threads"])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # advice on precision flags and unused devices
         fabric = Fabric(
-            accelerator=settings["accelerator"],
+            accelerator=kind,
             devices=settings["devices"],
             precision=settings["precision"],
             strategy=settings["strategy"],

@@ -58,7 +58,17 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def test_the_command_line_runs_on_ray(tmp_path: Path, database: str) -> None:
     """`--on ray` starts a node on this machine; `--on ray=ADDRESS` refuses a cluster that is not there."""
     text = STUDY.replace("{macs: minimize, params: maximize}", "{macs: minimize, quick: maximize}")
-    command = ["search", "run", write(tmp_path, text), "--out", tmp_path / "out", "--storage", database, "-p", PLUGIN]
+    command: list[str | Path] = [
+        "search",
+        "run",
+        write(tmp_path, text),
+        "--out",
+        tmp_path / "out",
+        "--storage",
+        database,
+        "-p",
+        PLUGIN,
+    ]
     found = run_alone(*command, "--on", "ray", "--workers", "2", "--cpus-per-trial", "0.5", "--trials", "6")
     assert found.returncode == 0, found.stdout + found.stderr
     assert found.stdout.count("complete  ") == 6, found.stdout

@@ -221,7 +221,7 @@ def open_storage(storage: str, folder: Path, heartbeat: int | None = None) -> Ba
                 more = {
                     "heartbeat_interval": heartbeat,
                     "grace_period": 3 * heartbeat,
-                    "heartbeat_stale_trial_callback": RetryHeartbeatStaleTrialCallback(),
+                    "heartbeat_stale_trial_callback": RetryHeartbeatStaleTrialCallback(max_retry=3),
                 }
             return RDBStorage(storage, **more)
     except Exception as error:  # drivers raise what they like: a missing module, a refused connection

@@ -30,7 +30,8 @@ from archgraph.search.study_file import Study
 __all__ = ["RECORD", "Worker", "is_lost", "record_of", "versions"]
 
 RECORD: Final = "record"
-_LOST: Final = "lost"
+_TAKEN: Final = "archgraph:taken_over"
+_TIMES: Final = 3
 
 Progress = Callable[[optuna.Study, FrozenTrial], None]
 
@@ -143,9 +144,26 @@ class Worker:
             return None
         taken = self.claims.taken()
         for frozen in running:
-            if frozen.number not in taken:
-                return Trial(self.optuna, frozen._trial_id)
+            if frozen.number in taken:
+                continue
+            trial, times = Trial(self.optuna, frozen._trial_id), frozen.system_attrs.get(_TAKEN, 0) + 1
+            if times <= _TIMES:
+                self.storage.set_trial_system_attr(frozen._trial_id, _TAKEN, times)
+                return trial
+            self._give_up(trial, times)
         return None
+
+    def _give_up(self, trial: Trial, times: int) -> None:
+        """End a trial whose workers die, so that it does not end the study: a crash, or more memory than there is."""
+        message = f"{times} workers died while they ran it: it may need more memory than there is, or crash"
+        record = {
+            "seed": trial_seed(self.study.seed, _first_number(trial), "candidate"),
+            "error": {"kind": "died", "message": message},
+            "versions": self._versions,
+        }
+        with together(self.storage):
+            trial.set_user_attr(RECORD, record)
+            _tell_with_warning(self.optuna, trial, None, TrialState.FAIL)
 
     def _fresh(self) -> Trial | None:
         """The next trial, if the study is not full."""

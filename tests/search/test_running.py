@@ -104,6 +104,27 @@ def test_an_interrupted_trial_goes_on_under_its_number(run: Run, tmp_path: Path)
     assert seen(Results(folder).trials) == seen(whole.trials)
 
 
+def test_a_trial_that_kills_its_workers_ends_alone(run: Run, tmp_path: Path) -> None:
+    whole = run(name="whole")
+    folder = tmp_path / "parts"
+    prepare(load_study(tmp_path / "small.yaml"), folder, 1, resume=False, changes={})
+    Worker(study_of(folder), folder).run(limit=3)
+    for _ in range(4):
+        worker = Worker(study_of(folder), folder)
+        assert worker.claims is not None
+        worker.claims.enter()
+        trial = worker._next()
+        assert trial is not None
+        assert trial.number == 3
+        worker.claims.leave()  # it dies, as the kernel sees it
+    Worker(study_of(folder), folder).run()
+    trials = Results(folder).trials
+    assert [t.number for t in trials if t.state == TrialState.FAIL] == [3]
+    assert record_of(trials[3])["error"]["kind"] == "died"
+    assert seen(trials[:3]) == seen(whole.trials[:3])
+    assert len(trials) == 8
+
+
 def test_isomorphic_candidates_are_evaluated_once(run: Run) -> None:
     use(PLUGIN)
     text = STUDY.replace("{macs: minimize, params: maximize}", "{quick: maximize}").replace("trials: 8", "trials: 60")

@@ -84,6 +84,7 @@ class Job:
         from archgraph.search.live import Watch
         from archgraph.search.results import Results
         from archgraph.search.run import Stop, prepare, run_here, run_processes
+        from archgraph.search.worker import record_of
 
         out = console()
         remote = _remote(on, self.study)
@@ -115,6 +116,10 @@ class Job:
             import typer
 
             raise typer.Exit(130)
+        failed = [t for t in results.trials if "error" in record_of(t)]
+        if failed and len(failed) == len(results.trials):
+            error = record_of(failed[-1])["error"]
+            fail("search/failed", f"all {len(failed)} trials failed, the last with: {error['message']}")
 
 
 def _remote(on: str | None, study: Study) -> str | None:

@@ -18,6 +18,7 @@ from optuna.trial import TrialState
 from archgraph.ir.diagnostics import Diagnostic, SpecError
 from archgraph.search.draws import Infeasible
 from archgraph.search.folder import create_folder
+from archgraph.search.metrics import MEASURED
 from archgraph.search.parts import open_study
 from archgraph.search.storage import JOURNAL, check_workers, close_storage, mend_journal, open_storage
 from archgraph.search.study_file import Study
@@ -73,13 +74,19 @@ def prepare(
     Raises
     ------
     SpecError
-        If the storage can't work so, the folder is taken, a device is missing, or nothing is feasible.
+        If the storage can't work so, the folder is taken, a device or the data is missing, or nothing is feasible.
     """
     check_workers(study.storage, workers)
     if here and (study.trained or "latency" in study.metrics):
         from archgraph.search.objectives.devices import check_devices
 
         check_devices(study)
+    if here and study.data is not None and any(m in MEASURED[g] for g in ("trained", "proxy") for m in study.metrics):
+        from archgraph.search.data import load_data
+
+        load_data(
+            {"kind": study.data.kind, **study.data.values}, study.folder
+        )  # a fault in it ends the study, not trials
     notes: list[str] = []
     if resume:
         if study.storage == "journal":

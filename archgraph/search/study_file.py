@@ -190,6 +190,9 @@ class _StudyReader:
             )
         plugins = self._plugins()
         name = self._text("name") or Path(self.file).stem
+        if "name" in tree and not all(c.isalnum() or c in "_-." for c in name.lstrip(".") or "/"):
+            at = span_of(tree, "name")
+            faults.error("name/form", at, "a name is a folder's too: letters, digits, `_`, `-` and `.`", found=name)
         data = self._kind("data", DATA)
         train = self._section("train", TRAIN)
         sampler = self._kind("sampler", SAMPLER) or Choice("tpe", SAMPLER.kinds["tpe"].defaults())
@@ -335,7 +338,7 @@ class _StudyReader:
             for d in error.diagnostics:
                 faults.add(
                     d
-                    if d.at is not None
+                    if d.at is not None and not d.code.startswith("variant/")
                     else Diagnostic(d.code, span_of(tree, "spec"), d.message, d.notes, d.expected, d.found, d.hint)
                 )
             return None
@@ -453,6 +456,9 @@ class _StudyReader:
                 self.faults.error(
                     "constraints/limit", span_of(raw, name), f"the limits of `{name}` are numbers", found=str(bad[0])
                 )
+            elif None not in limits and limits[0] > limits[1]:
+                what = f"nothing is at least {limits[0]:g} and at most {limits[1]:g}"
+                self.faults.error("constraints/limit", span_of(raw, name), what)
             elif metric is not None:
                 found.append(Constraint(metric, limits[0], limits[1]))
         return tuple(found)

@@ -95,6 +95,24 @@ def test_refusals(folder: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "c").exists()
 
 
+def test_a_study_that_can_only_fail(tmp_path: Path) -> None:
+    """Missing data is said before the first trial; data that no candidate takes, after the last."""
+    trained = STUDY.replace("{macs: minimize, params: maximize}", "{accuracy: maximize}").replace(
+        "trials: 8", "trials: 2"
+    )
+    path = write(tmp_path, trained + "data: {kind: arrays, path: none.npz}\n")
+    found = run("search", "run", path, "--out", tmp_path / "a")
+    assert found.exit_code == 1
+    assert "there is no" in found.stderr
+    assert not (tmp_path / "a").exists()
+    path = write(tmp_path, trained + "data: {kind: digits, size: 9}\n")
+    alone = run_alone("search", "run", path, "--out", tmp_path / "b")
+    assert alone.returncode == 1
+    assert "all 2 trials failed" in alone.stderr
+    assert "does not take samples of shape [1, 9, 9]" in alone.stderr
+    assert "Traceback" not in alone.stderr
+
+
 @pytest.mark.slow
 def test_two_processes_share_a_study(tmp_path: Path) -> None:
     text = STUDY.replace("params: maximize}", "quick: maximize}").replace("trials: 8", "trials: 30\nsampler: random")

@@ -110,6 +110,10 @@ BROKEN = [
     ("trials: 8", "trials: 8\nmachine: {dtype: bf16}", "study/value", "bfloat16"),
     ("trials: 8", "trials: 8\nmachine: {device: t4, flops_per_second: 5.0}", "study/machine", "not both"),
     ("macs: minimize", "energy: minimize", "study/machine", "machine: h100-sxm"),
+    ("{params: {max: 4000}}", "{params: {min: 4000, max: 40}}", "constraints/limit", "at most 40"),
+    ("name: small", "name: ../small", "name/form", "../small"),
+    ("name: small", "name: ..", "name/form", "letters"),
+    ("spec: tiny.yaml", "spec: vit:huge", "variant/unknown", "tiny, small"),
     ("spec: tiny.yaml", "spec: tinny", "spec/unknown", "tinny"),
 ]
 

@@ -6,6 +6,8 @@ progress bars, but must report to a pruner and end at a NaN.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import math
 import time
 import warnings
@@ -56,7 +58,7 @@ def prepared(model: nn.Module, data: Dataset) -> None:
     """
     was = model.training
     model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), contextlib.redirect_stderr(io.StringIO()):  # torch.fx prints what it raises
         try:
             scores = logits_of(model(data.x[:2]))
         except (RuntimeError, TypeError, ValueError) as error:

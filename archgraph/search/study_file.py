@@ -239,8 +239,6 @@ class _StudyReader:
         faults.raise_if_any()
         return study
 
-    # -- sections ----------------------------------------------------------------------------------------------------
-
     def _text(self, key: str) -> str | None:
         value = self.tree.get(key)
         if value is None or isinstance(value, str):

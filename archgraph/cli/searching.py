@@ -186,7 +186,7 @@ def show_front(results: Results, json: bool) -> None:
     if not rows:
         out.print("no trial is complete yet")
         return
-    names = [name for name in dict.fromkeys(n for row in rows for n in row) if name != "state"]
+    names = list(dict.fromkeys(n for row in rows for n in row))
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for name in names:
         table.add_column(name, justify="right")

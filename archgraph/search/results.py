@@ -117,7 +117,7 @@ class Results:
         record = record_of(trial)
         costs = record.get("costs", {})
         inactive = set(record.get("inactive", ()))
-        found: dict[str, Any] = {"trial": trial.number, "state": trial.state.name.lower()}
+        found: dict[str, Any] = {"trial": trial.number}
         if trial.values:
             found.update({o.name: v for o, v in zip(self.study.objectives, trial.values, strict=True)})
         found.update({name: costs[name] for name in ("params", "macs") if name in costs and name not in found})
@@ -167,15 +167,15 @@ class Results:
             "",
             f"## Front ({len(rows)})",
             "",
-            table(rows, skip=("state",)),
+            table(rows),
             "",
         ]
         return "\n".join(lines)
 
 
-def table(rows: Sequence[dict[str, Any]], skip: Sequence[str] = ()) -> str:
+def table(rows: Sequence[dict[str, Any]]) -> str:
     """Rows as a Markdown table."""
-    names = list(dict.fromkeys(name for row in rows for name in row if name not in skip))
+    names = list(dict.fromkeys(name for row in rows for name in row))
     lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
     lines += ["| " + " | ".join(shown(row.get(name)) for name in names) + " |" for row in rows]
     return "\n".join(lines)

@@ -206,6 +206,15 @@ def test_replay_gives_the_same(run: Run) -> None:
     }
 
 
+def test_an_objective_may_have_any_name(run: Run) -> None:
+    text = STUDY.replace("{macs: minimize, params: maximize}", "{state: {metric: macs, direction: minimize}}")
+    results = run(text)
+    (best,) = results.front()
+    assert best.values is not None
+    assert results.row(best)["state"] == best.values[0]
+    assert "| trial | state | params |" in results.markdown()
+
+
 def start_worker(folder: Path) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
     command = [sys.executable, "-m", "archgraph.search.worker", str(folder), "--plugin", PLUGIN]

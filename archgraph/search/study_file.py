@@ -454,8 +454,8 @@ class _StudyReader:
                 self.faults.error(
                     "constraints/limit", span_of(raw, name), f"the limits of `{name}` are numbers", found=str(bad[0])
                 )
-            elif None not in limits and limits[0] > limits[1]:
-                what = f"nothing is at least {limits[0]:g} and at most {limits[1]:g}"
+            elif "min" in value and "max" in value and value["min"] > value["max"]:
+                what = f"nothing is at least {value['min']:g} and at most {value['max']:g}"
                 self.faults.error("constraints/limit", span_of(raw, name), what)
             elif metric is not None:
                 found.append(Constraint(metric, limits[0], limits[1]))

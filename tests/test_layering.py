@@ -54,7 +54,7 @@ TORCH_MODULES: dict[str, str] = {
     f"archgraph.search.{name}": "imported when a trial is trained or measured"
     for name in (
         "data", "data.base", "data.files", "data.tasks",
-        "objectives.latency", "objectives.proxies", "objectives.training",
+        "objectives.devices", "objectives.latency", "objectives.proxies", "objectives.training",
     )
     },
 }  # fmt: skip

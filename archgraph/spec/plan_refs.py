@@ -68,6 +68,8 @@ class RefPlan:
         elif value is None and self.name not in f.env:
             f.unknown_name(self.name, self.span)
             return UNKNOWN
+        elif value is None and f.tape is not None:
+            f.tape.read(self.name, None)
         for s in self.segments:
             value = step(f, value, s, self.name)
         if self.splice:

@@ -135,7 +135,9 @@ def six_models() -> tuple[Section, Section]:
             "model, times what the tool counts of a single such layer (next table) less what is exact. What single",
             "layers don't tell are rules for whole modules (a tool with one for an attention module drops what is",
             "inside it), functions that are counted or not where a module of that kind would be (activations), and",
-            "pooling and arithmetic of kinds that were not asked.",
+            "pooling and arithmetic of kinds that were not asked. On the CPU torch's kernel of attention, which is not",
+            "counted, refuses masks of three axes and operands whose last axis is not the innermost: then plain",
+            "products run, which are (MaxViT, Agent-DeiT).",
         ),
     )
     asked = [

@@ -119,6 +119,39 @@ def test_linear_attention_ignores_the_scale_of_queries_under_relu_only() -> None
             assert (float((model(X) - before).abs().max()) < 1e-9) is ignores
 
 
+def test_routing_to_the_own_region_is_attention_in_windows() -> None:
+    """Where every region is most like itself and chooses one."""
+    spec = loads(LIBRARIES)
+    params = {"num_heads": 3, "n_win": 3, "topk": 1, "kernel_size": 0, "proj": False, "scale": 0.5}
+    model = randomised(build(block_graph(spec, "bra", {"x": [1, 6, 6, 12]}, params), dtype=torch.float64))
+    x = 0.1 * X[:1].permute(0, 2, 3, 1)
+    for region in range(9):
+        i, j = divmod(region, 3)
+        x[:, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2, region] += 10.0
+    with torch.no_grad():
+        model.qkv.weight[:12] = model.qkv.weight[12:24] = torch.eye(12, dtype=torch.float64)
+        model.qkv.bias.zero_()
+        q, k, v = model.qkv(x).unflatten(1, (3, 2)).unflatten(3, (3, 2)).transpose(2, 3).split(12, -1)
+        heads = [t.reshape(9, 4, 3, 4).transpose(1, 2) for t in (q, k, v)]
+        windows = torch.nn.functional.scaled_dot_product_attention(*heads, scale=0.5)
+        expected = windows.transpose(1, 2).reshape(1, 3, 3, 2, 2, 12).transpose(2, 3).reshape(1, 6, 6, 12)
+        assert torch.allclose(model(x), expected, atol=1e-9)
+
+
+def test_equal_agents_are_one_and_one_agent_gives_equal_rows() -> None:
+    models = [rewrite_module(host(), "softmax_to_agent", settings={"agents": n}).module for n in (1, 9)]
+    outputs = []
+    for model in models:
+        with torch.no_grad():
+            for name, p in model.named_parameters():
+                if "qkv" not in name and "proj" not in name:
+                    p.zero_()
+            model.attn.qkv.weight[:12] = 0.0  # all queries, and so all agents, are the bias
+            outputs.append(model(X))
+    assert torch.allclose(outputs[0], outputs[1], atol=1e-9)
+    assert torch.allclose(outputs[0], outputs[0][:, :1].expand_as(outputs[0]), atol=1e-9)
+
+
 def test_agents_of_no_direction_average() -> None:
     """With agents 0 and no biases every row is the mean of the values."""
     model = rewrite_module(host(), "softmax_to_agent", settings={"agents": 9}).module

@@ -223,14 +223,15 @@ def _opened(spec: Spec, graph: str | None, shapes: Mapping[str, Any], values: Ma
     """The shapes of those inputs that have one of the sizes, with its value in place."""
     wanted = set(values)
     found: dict[str, Any] = {}
-    for i in spec.block(graph).inputs.values():
+    inputs = spec.block(graph).inputs.values()
+    by_place = wanted - {axis.name for i in inputs for axis in i.pattern.axes if axis.kind == "name"}
+    for i in inputs:
         axes = i.pattern.axes
         own = [axis.name if axis.kind == "name" else "" for axis in axes]
         if i.name not in shapes or i.pattern.rest is not None:
             continue
-        missing = wanted.difference(own)
         for k, name in enumerate(() if i.is_list else _AXES.get(len(axes), ())):
-            if name in missing:
+            if name in by_place and not axes[k].text.isdigit():  # what a pattern says in numbers stays
                 own[k] = name
         if wanted.isdisjoint(own):
             continue

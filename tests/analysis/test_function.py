@@ -232,7 +232,7 @@ def test_unknown_names_are_faults():
     with pytest.raises(SpecError, match="did you mean `depth`"):
         cost_function("vit", over=["dept"])
     with pytest.raises(SpecError, match="must be listed"):
-        cost_function("vit", over=["drop_path"])
+        cost_function("hornet", over=["fpn_filter"])
 
 
 def test_no_rows():

@@ -11,7 +11,6 @@ import dataclasses
 import logging
 import socket
 import time
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -21,7 +20,7 @@ from optuna.trial import TrialState
 from archgraph.ir.diagnostics import Diagnostic, SpecError
 from archgraph.search.parts import open_study
 from archgraph.search.run import Stop, Tick
-from archgraph.search.storage import HEARTBEAT, close_storage, open_storage
+from archgraph.search.storage import HEARTBEAT, Watch, close_storage, open_storage
 from archgraph.search.study_file import Study, read_study
 from archgraph.search.worker import Worker, is_lost
 
@@ -102,7 +101,7 @@ def run_ray(
     for _ in range(workers):
         if room() or not handles:
             start()
-    deaths, seen = 0, _finished(watched)
+    deaths, seen, watch = 0, _finished(watched), Watch()
     try:
         with stop.listening():
             while handles:
@@ -125,7 +124,7 @@ def run_ray(
                         handles[handle.step.remote(deadline)] = handle
                     else:
                         ray.kill(handle)
-                if not handles and not stop.asked and _waits(study, watched, deadline):
+                if not handles and not stop.asked and _waits(watched, watch, deadline):
                     start()  # a lost trial is noticed only when its signs of life stay away
     finally:
         for handle in handles.values():
@@ -161,15 +160,11 @@ def _counted(watched: optuna.Study) -> int:
     return sum(t.state.is_finished() and not is_lost(t) for t in watched.get_trials(deepcopy=False))
 
 
-def _waits(study: Study, watched: optuna.Study, deadline: float | None) -> bool:
+def _waits(watched: optuna.Study, watch: Watch, deadline: float | None) -> bool:
     """Whether trials are left: in line, or running without anybody who runs them."""
     if deadline is not None and time.time() >= deadline:
         return False
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # marked experimental
-        from optuna.storages import fail_stale_trials
-
-        fail_stale_trials(watched)
+    watch.fail_lost(watched)
     states = [t.state for t in watched.get_trials(deepcopy=False)]
     if TrialState.RUNNING in states and TrialState.WAITING not in states:
         time.sleep(1.0)

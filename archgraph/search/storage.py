@@ -13,15 +13,57 @@ from typing import TYPE_CHECKING, Any, Final
 from archgraph.ir.diagnostics import Diagnostic, SpecError
 
 if TYPE_CHECKING:
+    import optuna
     from optuna.storages import BaseStorage, JournalStorage
 
-__all__ = ["HEARTBEAT", "JOURNAL", "check_workers", "close_storage", "mend_journal", "open_storage", "together"]
+__all__ = [
+    "HEARTBEAT",
+    "JOURNAL",
+    "Watch",
+    "check_workers",
+    "close_storage",
+    "mend_journal",
+    "open_storage",
+    "together",
+]
 
 JOURNAL: Final = "journal.log"
 #: Operations after which a journal waits for the disk: a study or a trial's state changes.
 _LASTING: Final = frozenset({0, 1, 6})
 #: Seconds between two signs of life of a trial in a database; one that misses three fails, and is put in line again.
 HEARTBEAT: Final = 5
+
+
+class Watch:
+    """Fails trials of a database whose workers give no sign of life any more.
+
+    Optuna takes a trial for lost when its last sign is old. A worker that dies before its first leaves none, and its
+    trial would run for ever: each running trial gets a sign here when it is first seen, from which it counts. One watch
+    lasts as long as the workers that it is over, as a new one starts to count anew.
+    """
+
+    def __init__(self) -> None:
+        self._seen: set[int] = set()
+
+    def fail_lost(self, study: optuna.Study) -> None:
+        """Fail what is lost; the storage's callback puts it in line again."""
+        import warnings
+
+        from optuna.storages import fail_stale_trials
+        from optuna.storages._heartbeat import BaseHeartbeat, is_heartbeat_enabled
+        from optuna.trial import TrialState
+
+        storage = study._storage
+        if not is_heartbeat_enabled(storage):
+            return
+        assert isinstance(storage, BaseHeartbeat)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # heartbeats are marked experimental
+            for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+                if trial._trial_id not in self._seen:
+                    self._seen.add(trial._trial_id)
+                    storage.record_heartbeat(trial._trial_id)
+            fail_stale_trials(study)
 
 
 def check_workers(storage: str, workers: int) -> None:

@@ -148,6 +148,7 @@ class Group(Cond):
         return (any_of if self.kind == "or" else all_of)(part.substitute(env) for part in self.parts)
 
     def renamed(self, env: Mapping[str, Num]) -> Cond:
+        # mypy loses that a renamed part is of the kind that it was
         return Group(self.kind, tuple(part.renamed(env) for part in self.parts))  # type: ignore[arg-type]
 
     def negated(self) -> Cond:

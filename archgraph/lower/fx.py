@@ -159,7 +159,7 @@ class Realiser:
             own = FunctionType(forward.__code__.replace(), forward.__globals__, "forward", forward.__defaults__)
             own.__annotations__ = dict(forward.__annotations__)
             brief = replace(code, src="", globals={"forward": own})
-        graph.python_code = lambda *args, **kwargs: brief  # type: ignore[method-assign]
+        graph.python_code = lambda *args, **kwargs: brief  # type: ignore[method-assign]  # of this graph alone, while it is compiled
         gm = GraphModule(root, graph, class_name(plan.name))
         del graph.python_code  # later edits print anew
         if known:

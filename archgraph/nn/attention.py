@@ -69,6 +69,7 @@ def _eager(*tensors: Any) -> bool:
             return False  # a proxy of a tracer has no sizes to look at
     return not (
         (torch.is_grad_enabled() and any(x.requires_grad for x in tensors))
+        # torch leaves this function without types
         or any(forward_ad.unpack_dual(x).tangent is not None for x in tensors)  # type: ignore[no-untyped-call]
         or torch.is_autocast_enabled("cpu")
         or torch._C._functorch.peek_interpreter_stack() is not None

@@ -311,6 +311,7 @@ def calibrate(
     best: Measured | None = None
     for n in sorted(threads):
         named = "one thread" if n == 1 else f"{n} threads"
+        # mypy has no type for a lambda's default, which keeps the name of this turn
         own = measure(n, sizes, clock, lambda what, named=named: say(f"{named}: {what}"))  # type: ignore[misc]
         best = own if best is None else own.at_least(best)
         found[n] = profile_text(best)

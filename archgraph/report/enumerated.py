@@ -79,6 +79,7 @@ def fitted(
         x = sym(name)
         settings = {**last.settings, name: x}
         forms["activation_bytes"] = dmax(*peak)
+        # forms are named like fields, which mypy can't follow
         whole = replace(last, **forms, settings=settings, rows=(), counted={}, free={})  # type: ignore[arg-type]
         return whole, peak, (Cond("le", (run[0][0], x)), Cond("le", (x, run[-1][0])))
     return None

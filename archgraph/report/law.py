@@ -238,7 +238,7 @@ def _opened(
 
 def _expression(name: str, value: Any) -> Num:
     if not isinstance(value, str):
-        return value  # type: ignore[no-any-return]
+        return value  # type: ignore[no-any-return]  # a number or dim already
 
     class Symbols(dict[str, Any]):
         def __missing__(self, key: str) -> Num:

@@ -156,7 +156,7 @@ def _journal(path: Path) -> JournalStorage:
             os.close(self._held.pop())
 
     class File(JournalFileBackend):
-        def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:  # type: ignore[override]
+        def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:  # type: ignore[override]  # Optuna only iterates
             # as a rule nothing is new, and a look at the size is all that it takes to see so
             if self._log_number_offset.get(log_number_from) == os.stat(path).st_size:
                 return ()

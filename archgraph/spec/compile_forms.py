@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -31,17 +32,17 @@ from archgraph.spec.yaml import YList, YMap, span_of
 class Forms(Ops):
     """Compiles nodes that are no op, and loops around any node."""
 
+    @abstractmethod
     def body(self, raw: Any, container: Any, key: Any, outputs: Any = None, owner: Any = None) -> GraphPlan:
         """A ``graph:`` mapping."""
-        raise NotImplementedError
 
+    @abstractmethod
     def mapped_graph(self, raw: YMap, refs: set[str]) -> NodePlan:
         """A ``graph`` that is run on inputs of its own, or under ``vmap``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def common(self, plan: NodePlan, raw: YMap) -> None:
         """What every node may say."""
-        raise NotImplementedError
 
     def form(
         self, form: str, raw: YMap, container: Any, key: Any, given: RefPlan | None, refs: set[str], looped: bool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from archgraph.spec.compile_slots import Slots
@@ -18,12 +19,12 @@ from archgraph.spec.plan_region import RegionPlan
 from archgraph.spec.yaml import YList, YMap, span_of
 
 
-class References(Slots):
+class References(Slots, ABC):
     """Reads what names values: `in`, `outputs`, given weights. What stands in place of a name is a node."""
 
+    @abstractmethod
     def node(self, raw: Any, container: Any, key: Any, name: str | None) -> NodePlan | None:
         """A node written where a value is named."""
-        raise NotImplementedError
 
     def ref(self, raw: Any, container: Any, key: Any) -> RefPlan | None:
         """One entry of ``in``."""
